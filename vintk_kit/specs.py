@@ -71,9 +71,7 @@ def _literal(text: str, node: ast.expr) -> Any:
     try:
         value = ast.literal_eval(node)
     except ValueError as error:
-        raise InputError(
-            f"spec: got {text!r}; allowed: options that are numbers, strings or lists"
-        ) from error
+        raise InputError(f"spec: got {text!r}; allowed: numbers, strings or lists") from error
     return tuple(value) if isinstance(value, list) else value
 
 
