@@ -12,39 +12,13 @@ from vintk_kit.data.base import ArrayImages, Dataset
 from vintk_kit.errors import missing_extra
 
 CLASSES = ("Af", "Am", "Aw", "BS", "BW", "Cf", "Cs", "Cw", "Df", "Ds", "Dw", "EF", "ET")
-CODES = [
-    "Af",
-    "Am",
-    "As",
-    "Aw",
-    "BSh",
-    "BSk",
-    "BWh",
-    "BWk",
-    "Cfa",
-    "Cfb",
-    "Cfc",
-    "Csa",
-    "Csb",
-    "Csc",
-    "Cwa",
-    "Cwb",
-    "Cwc",
-    "Dfa",
-    "Dfb",
-    "Dfc",
-    "Dfd",
-    "Dsa",
-    "Dsb",
-    "Dsc",
-    "Dsd",
-    "Dwa",
-    "Dwb",
-    "Dwc",
-    "Dwd",
-    "EF",
-    "ET",
-]
+CODES = (
+    *("Af", "Am", "As", "Aw", "BSh", "BSk", "BWh", "BWk"),
+    *("Cfa", "Cfb", "Cfc", "Csa", "Csb", "Csc", "Cwa", "Cwb", "Cwc"),
+    *("Dfa", "Dfb", "Dfc", "Dfd", "Dsa", "Dsb", "Dsc", "Dsd", "Dwa", "Dwb", "Dwc", "Dwd", "EF", "ET"),
+)
+"""Classes of the climate map; the code of a pixel is the position, counted from one."""
+
 BLOCK, SIZE, STRIDE = 150, 32, 16
 MIN_LAND, PURITY, LATITUDES = 0.75, 0.7, (-60.0, 75.0)
 WATER = 255

@@ -1,4 +1,4 @@
-"""PhotoPatch-10: which photograph does this patch come from? Cut from pictures that scikit-image and scikit-learn ship."""
+"""PhotoPatch-10: which photograph is this patch from? Cut from pictures that scikit-image and scikit-learn ship."""
 
 from __future__ import annotations
 
