@@ -1,0 +1,88 @@
+"""A figure that is updated in place: the live twin of "draw the static figure again"."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+# Owned by the reader (zoom, hidden curves, brush) and therefore never taken back by an update.
+_KEPT = frozenset({"uirevision", "template", "selections", "dragmode"})
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, np.ndarray) or isinstance(right, np.ndarray):
+        left, right = np.asarray(left), np.asarray(right)
+        return left.shape == right.shape and left.dtype == right.dtype and bool((left == right).all())
+    if isinstance(left, dict) and isinstance(right, dict):
+        return left.keys() == right.keys() and all(_same(left[key], right[key]) for key in left)
+    if isinstance(left, (list, tuple)) and isinstance(right, (list, tuple)):
+        return len(left) == len(right) and all(map(_same, left, right))
+    return type(left) is type(right) and left == right
+
+
+def _changes(old: dict, new: dict) -> dict:
+    """The properties of `new` that differ, and None for those that `new` no longer has."""
+    changed = {name: value for name, value in new.items() if name not in old or not _same(old[name], value)}
+    return changed | {name: None for name in old if name not in new and name not in _KEPT and name != "uid"}
+
+
+class LiveFigure:
+    """A `FigureWidget` whose content follows static figures.
+
+    Static figures stay the only thing that is drawn; `show` sends the differences to the browser in one batch. Each
+    such widget carries plotly's 5 MB bundle, so a notebook holds at most three.
+    """
+
+    def __init__(self, figure: go.Figure) -> None:
+        self.widget = go.FigureWidget(figure)
+        self.widget.add_class("vk-figure")
+        self._on_click: Callable[[int, int], None] | None = None
+        self._on_brush: Callable[[int, list[int]], None] | None = None
+        self._listened = 0
+
+    def show(self, figure: go.Figure) -> None:
+        """Makes the widget equal to `figure`."""
+        old, new = self.widget.to_dict(), figure.to_dict()
+        kinds = [[trace.get("type") for trace in side.get("data", [])] for side in (old, new)]
+        widget = self.widget
+        if kinds[0] != kinds[1]:
+            with widget.batch_update():
+                widget.data = ()
+                widget.add_traces(list(figure.data))
+            self._listened = 0
+            self._listen()
+            old = {"layout": old.get("layout", {}), "data": new.get("data", [])}
+        with widget.batch_update():
+            for trace, before, after in zip(widget.data, old.get("data", []), new.get("data", []), strict=True):
+                for name, value in _changes(before, after).items():
+                    trace[name] = value
+            for name, value in _changes(old.get("layout", {}), new.get("layout", {})).items():
+                if name not in _KEPT:
+                    widget.layout[name] = value
+
+    def on_click(self, callback: Callable[[int, int], None]) -> None:
+        """Calls `callback(trace, point)` when a point is clicked; from any thread, so it should only signal."""
+        self._on_click = callback
+        self._listen()
+
+    def on_brush(self, callback: Callable[[int, list[int]], None]) -> None:
+        """Calls `callback(trace, points)` after a box or lasso selection, and with no points when it is cleared."""
+        self._on_brush = callback
+        self._listen()
+
+    def _listen(self) -> None:
+        for index, trace in enumerate(self.widget.data):
+            if trace.type not in ("scatter", "scattergl"):
+                continue
+            if self._on_click:
+                trace.on_click(lambda _, points, __, i=index: self._clicked(i, points.point_inds))
+            if self._on_brush:
+                trace.on_selection(lambda _, points, __, i=index: self._on_brush(i, list(points.point_inds)))
+                trace.on_deselect(lambda *_, i=index: self._on_brush(i, []))
+
+    def _clicked(self, index: int, points: list[int]) -> None:
+        if points:
+            self._on_click(index, points[0])
