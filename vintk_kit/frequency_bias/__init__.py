@@ -9,6 +9,15 @@ from vintk_kit.frequency_bias.bound import band_share, check_bound, learning_rat
 from vintk_kit.frequency_bias.density import local_learning_times
 from vintk_kit.frequency_bias.dynamics import learning_curves, measured_rates, width_deviation
 from vintk_kit.frequency_bias.networks import TeachingMLP, circle_points, empirical_kernel
+from vintk_kit.frequency_bias.pictures import (
+    depth_responses,
+    network_drops,
+    network_responses,
+    photographs,
+    reference_networks,
+    small_vit,
+    variant_responses,
+)
 from vintk_kit.frequency_bias.regression import (
     image_regression,
     mapped_kernel_eigenvalues,
@@ -31,6 +40,7 @@ __all__ = [
     "circle_eigenvalues",
     "circle_points",
     "decay_exponent",
+    "depth_responses",
     "empirical_kernel",
     "feature_spectra",
     "high_frequency_drop",
@@ -40,10 +50,16 @@ __all__ = [
     "local_learning_times",
     "mapped_kernel_eigenvalues",
     "measured_rates",
+    "network_drops",
+    "network_responses",
     "photograph",
+    "photographs",
+    "reference_networks",
     "relu_kernels",
     "signal_regression",
+    "small_vit",
     "sphere_eigenvalues",
     "time_to_learn",
+    "variant_responses",
     "width_deviation",
 ]
