@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import html
 from collections.abc import Iterator
+from numbers import Number
 from typing import Any
 
 import ipywidgets as w
@@ -57,6 +58,7 @@ class CandidatesPanel(RunPanel):
                 one_of("column", column, list(wide_frame(self._given)))
             rows = _no_rows
         self._loop = running_loop()
+        self._setting_axis = False
         super().__init__(rows, live=live, total=total)
 
     @property
@@ -148,8 +150,6 @@ class CandidatesPanel(RunPanel):
             self.live_figure.show(self.figure())
             self.refresh()
 
-    _setting_axis = False
-
     def refresh(self) -> None:
         table = self.table
         names = score_columns(table)
@@ -157,11 +157,10 @@ class CandidatesPanel(RunPanel):
         try:
             if tuple(names) != self._axis.options:
                 self._axis.options = names
-            if names:
-                self._axis.value = self.vertical(table)
+            self._axis.value = self.vertical(table) if self.vertical(table) in names else None
         finally:
             self._setting_axis = False
-        self._table.set_columns(names[:6] + ["key"])
+        self._table.set_columns([*names[:6], "key"])
         keys = self.selection.keys
         self._table.show(table[table["key"].isin(keys)] if keys else table, self.selection.key)
         self._clear.disabled = not keys
@@ -183,7 +182,7 @@ def picked_html(selection: Selection) -> str:
             "Nothing selected: click a point or a line of the table; drag over points to filter.", "note"
         )
     facts = [f"{name} {tidy_number(value)}" for name, value in selection.row.items()
-             if name not in _PLAIN and isinstance(value, (int, float))]  # fmt: skip
+             if name not in _PLAIN and isinstance(value, Number)]  # fmt: skip
     return f"<b>{html.escape(str(selection.key))}</b> · {html.escape(' · '.join(facts[:5]))}"
 
 

@@ -26,7 +26,15 @@ def _same(left: Any, right: Any) -> bool:
 def _changes(old: dict, new: dict) -> dict:
     """The properties of `new` that differ, and None for those that `new` no longer has."""
     changed = {name: value for name, value in new.items() if name not in old or not _same(old[name], value)}
-    return changed | {name: None for name in old if name not in new and name not in _KEPT and name != "uid"}
+    return changed | {name: None for name in old if name not in new and name != "uid"}
+
+
+def _traces(figure: go.Figure) -> list[dict]:
+    return [trace.to_plotly_json() for trace in figure.data]
+
+
+def _layout(figure: go.Figure) -> dict:
+    return {name: value for name, value in figure.layout.to_plotly_json().items() if name not in _KEPT}
 
 
 class LiveFigure:
@@ -41,27 +49,23 @@ class LiveFigure:
         self.widget.add_class("vk-figure")
         self._on_click: Callable[[int, int], None] | None = None
         self._on_brush: Callable[[int, list[int]], None] | None = None
-        self._listened = 0
 
     def show(self, figure: go.Figure) -> None:
         """Makes the widget equal to `figure`."""
-        old, new = self.widget.to_dict(), figure.to_dict()
-        kinds = [[trace.get("type") for trace in side.get("data", [])] for side in (old, new)]
         widget = self.widget
-        if kinds[0] != kinds[1]:
+        old, new = _traces(widget), _traces(figure)
+        if [trace["type"] for trace in old] != [trace["type"] for trace in new]:
             with widget.batch_update():
                 widget.data = ()
                 widget.add_traces(list(figure.data))
-            self._listened = 0
             self._listen()
-            old = {"layout": old.get("layout", {}), "data": new.get("data", [])}
+            old = new
         with widget.batch_update():
-            for trace, before, after in zip(widget.data, old.get("data", []), new.get("data", []), strict=True):
+            for trace, before, after in zip(widget.data, old, new, strict=True):
                 for name, value in _changes(before, after).items():
                     trace[name] = value
-            for name, value in _changes(old.get("layout", {}), new.get("layout", {})).items():
-                if name not in _KEPT:
-                    widget.layout[name] = value
+            for name, value in _changes(_layout(widget), _layout(figure)).items():
+                widget.layout[name] = value
 
     def on_click(self, callback: Callable[[int, int], None]) -> None:
         """Calls `callback(trace, point)` when a point is clicked; from any thread, so it should only signal."""

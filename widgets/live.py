@@ -256,7 +256,7 @@ class LiveRun(_Run):
                 if kind == "row":
                     batch.append(value)
                 else:
-                    ended, self.error = True, value
+                    ended, self.error = True, self.error or value
             try:
                 self._take(batch)
             except Exception as error:  # a figure that cannot be drawn ends the run, visibly

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from numbers import Number
 
 import ipywidgets as w
 import pandas as pd
@@ -94,5 +95,5 @@ class SortableTable:
 
 
 def _cell(value: object) -> str:
-    text = tidy_number(float(value)) if isinstance(value, (int, float)) else str(value)
+    text = tidy_number(float(value)) if isinstance(value, Number) else str(value)
     return text[: _WIDTH - 1].ljust(_WIDTH).replace(" ", "\u00a0")  # browsers collapse plain spaces in a list box
