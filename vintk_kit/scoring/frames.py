@@ -15,11 +15,12 @@ def wide(frame: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns key, space, architecture, params, macs, then one per proxy with the mean score over the seeds that
-        have one (NaN if none has), in the order in which architectures and proxies first appear.
+        have one (NaN if none has), in the order in which architectures and proxies first appear. The proxies
+        `params` and `macs` are the columns of that name.
     """
     if frame.empty:
         return pd.DataFrame({name: pd.Series(dtype="str") for name in IDENTITY})
-    proxies = list(dict.fromkeys(frame["proxy"]))
+    proxies = [name for name in dict.fromkeys(frame["proxy"]) if name not in IDENTITY]
     scores = frame.assign(score=frame["score"].astype("float64"))
     table = scores.pivot_table(index="key", columns="proxy", values="score", aggfunc="mean", dropna=False)
     about = frame.drop_duplicates("key")[IDENTITY].set_index("key")

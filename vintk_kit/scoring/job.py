@@ -86,11 +86,11 @@ def make_job(
         InputError: If a name, an option, a size or a seed is not allowed.
         DataMissingError: If the data set is absent.
     """
+    load_plugins()
     from vintk_kit.proxies import check_proxies
     from vintk_kit.spaces import get_space
     from vintk_kit.specs import split_specs
 
-    load_plugins()
     built = get_space(space)
     texts = split_specs(proxies) if isinstance(proxies, str) else list(proxies)
     if not texts:

@@ -9,8 +9,8 @@ from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any, Self
 
 from vintk_kit.errors import InputError
-from vintk_kit.scoring.context import Context, choose_device, context, prepare, score_prepared, score_shipped
-from vintk_kit.scoring.job import Job, failed
+from vintk_kit.scoring.context import Context, choose_device, context, failed, prepare, score_prepared, score_shipped
+from vintk_kit.scoring.job import Job
 from vintk_kit.scoring.pool import ProcessPool
 from vintk_kit.scoring.stream import InProcess, ordered
 from vintk_kit.store import Store
