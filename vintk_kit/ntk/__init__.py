@@ -1,0 +1,17 @@
+"""Empirical tangent kernels of any supported network, at little more than the cost of one training step.
+
+kernel = tangent_kernel(network, images)
+kernel.matrix                    # (N, N) float64
+kernel.group("attention+mlp")    # the same for some layers
+kernel.reliable                  # whether its smallest eigenvalue can be trusted
+"""
+
+from __future__ import annotations
+
+from vintk_kit.ntk.engine import tangent_kernel
+from vintk_kit.ntk.groups import GROUPS, layer_group
+from vintk_kit.ntk.kernel import TangentKernel
+from vintk_kit.ntk.recorder import PARAMETERS
+from vintk_kit.ntk.rules import RULES
+
+__all__ = ["GROUPS", "PARAMETERS", "RULES", "TangentKernel", "layer_group", "tangent_kernel"]

@@ -1,0 +1,75 @@
+"""Per-sample gradients of one parameter, kept in the form that is cheapest to use.
+
+Letters: N samples, T tokens (or pixels, or windows times tokens), O outputs, I inputs, P = number of entries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Outer:
+    """Sample n's gradient is left[n] @ right[n], of shape (O, I).
+
+    Attributes:
+        left: Gradients with respect to the layer's output, (N, O, T).
+        right: Inputs of the layer, (N, T, I).
+    """
+
+    left: Tensor
+    right: Tensor
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return len(self.left)
+
+    def merge(self, other: Term) -> Term:
+        """Adds another use of the same parameter: longer sums over tokens."""
+        if isinstance(other, Rows):
+            return Rows(self.dense().flatten(1) + other.rows)
+        return Outer(torch.cat([self.left, other.left], 2), torch.cat([self.right, other.right], 1))
+
+    def dense(self) -> Tensor:
+        """The gradients themselves, (N, O, I)."""
+        return torch.bmm(self.left, self.right)
+
+    def weighted_sum(self, vector: Tensor) -> Tensor:
+        """Σ_n v_n g_n, (O, I)."""
+        left = self.left * vector.to(self.left)[:, None, None]
+        return torch.mm(left.transpose(0, 1).flatten(1), self.right.flatten(0, 1))
+
+    def products(self, direction: Tensor) -> Tensor:
+        """<g_n, u> for each sample, (N,)."""
+        return ((direction.T @ self.left).transpose(1, 2) * self.right).sum((1, 2))
+
+
+@dataclass
+class Rows:
+    """Sample n's gradient is rows[n], flattened, (N, P)."""
+
+    rows: Tensor
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return len(self.rows)
+
+    def merge(self, other: Term) -> Term:
+        """Adds another use of the same parameter."""
+        return Rows(self.rows + (other.rows if isinstance(other, Rows) else other.dense().flatten(1)))
+
+    def weighted_sum(self, vector: Tensor) -> Tensor:
+        """Σ_n v_n g_n, (P,)."""
+        return vector.to(self.rows) @ self.rows
+
+    def products(self, direction: Tensor) -> Tensor:
+        """<g_n, u> for each sample, (N,)."""
+        return self.rows @ direction
+
+
+Term = Outer | Rows
