@@ -14,6 +14,7 @@ from vintk_kit.scoring.pool import ProcessPool
 if TYPE_CHECKING:
     from torch import nn
 
+    from vintk_kit.data import ProbeBatch
     from vintk_kit.spaces import Architecture, Supernet
 
 
@@ -23,9 +24,10 @@ class Context:
     Args:
         job: The job.
         device: Where networks and images are placed, such as `cpu` or `cuda:1`.
+        batch: The job's probe batch if it was built already, elsewhere.
     """
 
-    def __init__(self, job: Job, device: str = "cpu") -> None:
+    def __init__(self, job: Job, device: str = "cpu", batch: ProbeBatch | None = None) -> None:
         from vintk_kit.data import probe_batch
         from vintk_kit.spaces import get_space
 
@@ -33,7 +35,9 @@ class Context:
         self.job = job
         self.device = device
         self.space = get_space(job.space)
-        if isinstance(job.data, str):
+        if batch is not None:
+            self.batch = batch
+        elif isinstance(job.data, str):
             self.batch = probe_batch(job.data, n=job.batch_size, image_size=job.image_size, root=job.root)
         else:
             self.batch = job.data
@@ -136,13 +140,13 @@ _contexts: dict[tuple[str, str], Context] = {}
 _guard = threading.Lock()
 
 
-def context(job: Job, device: str = "cpu") -> Context:
+def context(job: Job, device: str = "cpu", batch: ProbeBatch | None = None) -> Context:
     """The context of a job in this process, built at its first use; only the last one is kept."""
     wanted = (job.identity, device)
     with _guard:
         if wanted not in _contexts:
             _contexts.clear()
-            _contexts[wanted] = Context(job, device)
+            _contexts[wanted] = Context(job, device, batch)
         return _contexts[wanted]
 
 
@@ -164,10 +168,10 @@ def score_with(job: Job, text: str, proxies: Sequence[str]) -> list[dict[str, An
 _prepared: list[Job] = []
 
 
-def prepare(job: Job) -> None:
+def prepare(job: Job, batch: ProbeBatch | None = None) -> None:
     """Set-up of a worker process: remembers the job and builds its context, so that tasks need not carry it."""
     _prepared[:] = [job]
-    context(job, choose_device())
+    context(job, choose_device(), batch)
 
 
 def score_prepared(text: str, proxies: Sequence[str]) -> list[dict[str, Any]]:

@@ -59,7 +59,7 @@ class Scorer:
         self.window = WINDOW_PER_WORKER * max(1, workers)
         self.local: Context = context(job, "cpu" if workers or executor or scheduler else choose_device())
         if workers:
-            pool = ProcessPool(workers, timeout=timeout, setup=(prepare, (job,)))
+            pool = ProcessPool(workers, timeout=timeout, setup=(prepare, (job, self.local.batch)))
             self.executor: Executor = pool
             self._close = lambda: pool.shutdown(cancel_futures=True)
         elif scheduler:

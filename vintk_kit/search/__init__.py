@@ -17,7 +17,7 @@ import pandas as pd
 from vintk_kit.errors import InputError, bad_value, one_of
 from vintk_kit.manifest import bind_parameters
 from vintk_kit.paths import run_folder
-from vintk_kit.scoring.job import Job, make_job
+from vintk_kit.scoring.job import Job, load_plugins, make_job
 from vintk_kit.scoring.scorer import Scorer
 from vintk_kit.search.base import Setting, Strategy
 from vintk_kit.search.evolution import Evolution, LocalSearch, RandomSearch, RegularizedEvolution
@@ -119,6 +119,7 @@ def search(
         StoreError: If the run folder cannot be used, or holds a search with other parameters.
     """
     started = time.monotonic()
+    load_plugins()
     window = Window((min_params, max_params), (min_macs, max_macs), (min_latency, max_latency))
     goals = parse_objectives(objectives, _texts(proxies))
     job = make_job(
