@@ -40,6 +40,7 @@ class Runs:
         self.marks.mkdir()
         self.log = root / "evaluated.txt"
         self.processes: list[subprocess.Popen] = []
+        self.outputs: dict[int, Path] = {}
         self.environment = {
             **os.environ,
             "VINTK_RUNS": str(root),
@@ -52,17 +53,30 @@ class Runs:
 
     def start(self, words: list[str], environment: dict[str, str] | None = None) -> subprocess.Popen:
         """Starts `python -m WORDS` in a session of its own."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", *words],
-            env={**self.environment, **(environment or {})},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        return self._start(["-m", *words], environment)
+
+    def start_code(self, code: str) -> subprocess.Popen:
+        """Starts `python -c CODE`."""
+        return self._start(["-c", code], None)
+
+    def _start(self, words: list[str], environment: dict[str, str] | None) -> subprocess.Popen:
+        path = self.root / f"output-{len(self.processes)}.txt"
+        with path.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, *words],
+                env={**self.environment, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.outputs[process.pid] = path
         self.processes.append(process)
         return process
+
+    def output(self, process: subprocess.Popen) -> str:
+        """What a process has written so far."""
+        return self.outputs[process.pid].read_text()
 
     def search(self, run: str, *words: str) -> subprocess.Popen:
         """Starts a search on a tiny space."""
@@ -70,7 +84,8 @@ class Runs:
 
     def finish(self, process: subprocess.Popen, code: int = 0) -> str:
         """Waits for the end, checks the exit code, returns the output."""
-        output, _ = process.communicate(timeout=DEADLINE)
+        process.wait(timeout=DEADLINE)
+        output = self.output(process)
         assert process.returncode == code, output
         return output
 
@@ -104,7 +119,7 @@ def kill(process: subprocess.Popen) -> None:
     """kill -9 of the process and its session."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
 
 
 def children(pid: int) -> list[int]:
