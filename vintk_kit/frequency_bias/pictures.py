@@ -90,11 +90,13 @@ def network_responses(
     Returns:
         Columns network, frequency, group, response.
     """
+    parts = [group for group in groups if group != "all"]
     frames = [
-        frequency_response(network, images, frequencies, groups=groups, seed=seed).assign(network=name)
+        frequency_response(network, images, frequencies, groups=parts, seed=seed).assign(network=name)
         for name, network in networks.items()
     ]
-    return pd.concat(frames, ignore_index=True)
+    frame = pd.concat(frames, ignore_index=True)
+    return frame[frame["group"].isin(groups)].reset_index(drop=True)
 
 
 def depth_responses(depths: Sequence[int], images: Tensor, *, seed: int = 0) -> pd.DataFrame:
@@ -118,7 +120,7 @@ def variant_responses(network: nn.Module, images: Tensor, variants: Sequence[str
     for text in variants:
         spec = parse_spec(text)
         mapped = nn.Sequential(_Mapping(FourierFeatures(kind=spec.name, **spec.kwargs)), network).eval()
-        frames.append(frequency_response(mapped, images, FREQUENCIES, groups=("all",), seed=seed).assign(variant=text))
+        frames.append(frequency_response(mapped, images, FREQUENCIES, groups=(), seed=seed).assign(variant=text))
     return pd.concat(frames, ignore_index=True)
 
 
