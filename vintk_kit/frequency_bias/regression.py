@@ -69,12 +69,12 @@ def mapped_kernel_eigenvalues(n: int = 256, *, depth: int = 1, **features: objec
 
 def signal_regression(
     sigmas: Sequence[float] = (0.5, 2.0, 8.0, 32.0), *, samples: int = 32, noise: float = 0.05, seed: int = 0,
-    num_frequencies: int = 128,
+    num_frequencies: int = 128, time: float = 300.0,
 ) -> pd.DataFrame:  # fmt: skip
     """Fits a 1-D signal by the infinitely wide network with Gaussian features of several scales.
 
-    The signal holds frequencies 1, 3 and 7. A small sigma cannot represent the fast part (under-fitting), a
-    large one interpolates the noise (over-fitting).
+    The signal holds frequencies 1, 3 and 7. In the given training time a small sigma does not learn the fast part
+    (under-fitting), a large one learns the points but not what lies between (over-fitting).
 
     Args:
         sigmas: Scales of the features.
@@ -82,6 +82,7 @@ def signal_regression(
         noise: Deviation of the noise on them.
         seed: Seed of noise and features.
         num_frequencies: F.
+        time: Gradient-flow time of the training, on `1/(2n) sum (f - y)^2`.
 
     Returns:
         Columns sigma, x, prediction, target, train_error, test_error (root mean square).
@@ -95,8 +96,9 @@ def signal_regression(
     for sigma in sigmas:
         options = {"sigma": sigma, "num_frequencies": num_frequencies, "seed": seed}
         train, test = (coordinate_features(part, **options) for part in (points, grid))
-        inner = _kernel(train, train) + 1e-6 * np.eye(samples)
-        coefficients = np.linalg.solve(inner, observed)
+        values, vectors = np.linalg.eigh(_kernel(train, train))
+        learnt = -np.expm1(-time * values / samples) / np.maximum(values, 1e-12)
+        coefficients = vectors @ (learnt * (vectors.T @ observed))
         prediction, target = _kernel(test, train) @ coefficients, signal(grid[:, 0])
         frames.append(
             pd.DataFrame(

@@ -101,7 +101,7 @@ def signal_figure(fits: pd.DataFrame) -> go.Figure:
                 x=part["x"].to_numpy(), y=part[name].to_numpy(), name=name, mode="lines", line_color=colour,
                 showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
-    return layout(figure, title="Too slow, right, too fast: one signal, four feature scales")
+    return layout(figure, title="One signal, several feature scales")
 
 
 def images_figure(original: np.ndarray, images: Mapping[float, np.ndarray]) -> go.Figure:
@@ -133,6 +133,7 @@ def quality_figure(quality: pd.DataFrame) -> go.Figure:
     layout(figure, title="Scale decides what is learnt")
     figure.update_xaxes(title="σ", row=1, col=1).update_yaxes(title="PSNR (dB)", row=1, col=1)
     figure.update_xaxes(title="step", type="log", row=1, col=2)
+    figure.update_xaxes(type="category", row=1, col=1)
     return figure.update_yaxes(title="residual power", type="log", row=1, col=2)
 
 
@@ -150,12 +151,15 @@ def bound_figure(checks: pd.DataFrame) -> go.Figure:
     return figure.update_xaxes(type="log").update_yaxes(type="log")
 
 
-def response_figure(responses: pd.DataFrame, *, by: str = "network") -> go.Figure:
+def response_figure(
+    responses: pd.DataFrame, *, by: str = "network", title: str = "What the kernel notices"
+) -> go.Figure:
     """Frequency response of the tangent kernel: how far tangent features move when a sinusoid is added.
 
     Args:
         responses: Columns frequency, response and the one named by `by`; each line is scaled to a maximum of 1.
         by: Column that separates the lines.
+        title: Title of the figure.
     """
     figure = go.Figure()
     for name, part in responses.groupby(by, sort=False):
@@ -163,7 +167,7 @@ def response_figure(responses: pd.DataFrame, *, by: str = "network") -> go.Figur
         figure.add_scatter(
             x=mean.index.to_numpy(), y=(mean / mean.max()).to_numpy(), name=str(name), mode="lines+markers"
         )
-    layout(figure, title="What the kernel notices", x="cycles per image", y="response (largest = 1)")
+    layout(figure, title=title, x="cycles per image", y="response (largest = 1)")
     return figure.update_xaxes(type="log")
 
 
