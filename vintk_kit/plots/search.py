@@ -85,12 +85,11 @@ def marginal_effects(result: SearchResult) -> pd.DataFrame:
         return pd.DataFrame(columns=["choice", "option", "effect", "error", "count"])
     encoding = Encoding(get_space(table["space"].iloc[0]))
     pieces = [
-        (slot.partition("[")[0], option, value)
+        (slot.partition("[")[0], str(option), value)
         for text, value in zip(table["architecture"], table["value"], strict=True)
         for slot, option in encoding.encode(Architecture.from_json(text)).items()
     ]
     long = pd.DataFrame(pieces, columns=["choice", "option", "value"])
-    long["option"] = long["option"].map(str)
     grouped = long.groupby(["choice", "option"], sort=False)["value"]
     effects = grouped.agg(["mean", "sem", "size"]).reset_index()
     effects["mean"] -= table["value"].mean()

@@ -25,9 +25,10 @@ def _answer(connection: Connection, task: tuple) -> None:
     except Exception as error:
         answer = (False, error)
     try:
-        connection.send(answer)
+        content = pickle.dumps(answer)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
-        connection.send((False, RuntimeError(f"{answer[1]!r} cannot be sent back ({error})")))
+        content = pickle.dumps((False, RuntimeError(f"{answer[1]!r} cannot be sent back ({error})")))
+    connection.send_bytes(content)
 
 
 def main(descriptor: int, parent: int) -> None:
@@ -44,7 +45,7 @@ def main(descriptor: int, parent: int) -> None:
     connection = Connection(descriptor)
     try:
         while True:
-            _answer(connection, connection.recv())
+            _answer(connection, pickle.loads(connection.recv_bytes()))
     except (EOFError, ConnectionError):
         return
 

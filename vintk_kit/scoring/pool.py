@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import queue
 import signal
 import socket
@@ -19,6 +20,10 @@ from vintk_kit.errors import VintkError
 
 STARTUP_SECONDS = 300.0
 """A worker that has not imported the library and run its set-up by then is given up."""
+
+
+STARTS = 4
+"""How many processes may end before they are ready until the pool gives up."""
 
 
 class WorkerDiedError(VintkError, RuntimeError):
@@ -61,8 +66,8 @@ class _Worker:
         """Runs one task; raises what it raised, WorkerDiedError or CandidateTimeoutError."""
         try:
             if not self.ready:
-                self._start()
-            self.connection.send(task)
+                self.start()
+            self._send(task)
             good, value = self._receive(timeout)
         except (EOFError, OSError) as error:
             if isinstance(error, CandidateTimeoutError):
@@ -72,8 +77,9 @@ class _Worker:
             raise value
         return value
 
-    def _start(self) -> None:
-        self.connection.send(self._setup)
+    def start(self) -> None:
+        """Waits until the process has run the set-up."""
+        self._send(self._setup)
         try:
             good, value = self._receive(STARTUP_SECONDS)
         except CandidateTimeoutError as error:
@@ -85,7 +91,11 @@ class _Worker:
     def _receive(self, timeout: float | None) -> Any:
         if not self.connection.poll(timeout):
             raise CandidateTimeoutError(f"no result within {timeout:g} s")
-        return self.connection.recv()
+        return pickle.loads(self.connection.recv_bytes())
+
+    def _send(self, content: Any) -> None:
+        # Plain pickle: torch's own way of sending tensors shares memory with a process that may die.
+        self.connection.send_bytes(pickle.dumps(content))
 
     def _reason(self) -> str:
         with suppress(subprocess.TimeoutExpired):
@@ -176,8 +186,7 @@ class ProcessPool(Executor):
 
     def _serve(self, index: int, worker: _Worker | None, future: Future, task: tuple) -> _Worker | None:
         try:
-            if worker is None:
-                raise WorkerDiedError("the pool is shutting down")
+            worker = self._made_ready(index, worker)
             future.set_result(worker.call(task, self.timeout))
         except (WorkerDiedError, CandidateTimeoutError) as error:
             # The replacement starts first: by the time a caller hears of the death the pool is whole again.
@@ -187,6 +196,19 @@ class ProcessPool(Executor):
         except BaseException as error:
             future.set_exception(error)
         return worker
+
+    def _made_ready(self, index: int, worker: _Worker | None) -> _Worker:
+        """A worker that has run its set-up; one that dies before it has is replaced a few times."""
+        for _ in range(STARTS):
+            if worker is None:
+                raise WorkerDiedError("the pool is shutting down")
+            try:
+                if not worker.ready:
+                    worker.start()
+                return worker
+            except (EOFError, OSError):
+                worker = self._restart(index, worker)
+        raise WorkerSetupError(f"{STARTS} workers in a row ended before they were ready")
 
     def _start(self, index: int) -> _Worker | None:
         with self._guard:

@@ -13,7 +13,7 @@ from vintk_kit.scoring.context import Context, choose_device, context, failed, p
 from vintk_kit.scoring.job import Job
 from vintk_kit.scoring.pool import ProcessPool
 from vintk_kit.scoring.stream import InProcess, ordered
-from vintk_kit.store import Store
+from vintk_kit.store import COLUMNS, Store
 
 if TYPE_CHECKING:
     from vintk_kit.spaces import Architecture
@@ -94,7 +94,7 @@ class Scorer:
             if missing:
                 self.scored += 1
                 fresh = self._fresh(architecture, missing, outcome)
-                rows = [{**row, "index": index} for row in fresh]
+                rows = [{name: row.get(name, index) for name in COLUMNS} for row in fresh]
                 if self.store is not None:
                     self.store.add(rows)
                 yield self._in_order(known + rows)

@@ -12,7 +12,7 @@ from vintk_kit.search.objectives import Evaluation, Objectives
 from vintk_kit.search.window import Sampler
 from vintk_kit.spaces import Architecture, SearchSpace
 
-UNSEEN_TRIES = 300
+UNSEEN_TRIES = 150
 """Draws that may be repetitions before a source counts as exhausted."""
 
 

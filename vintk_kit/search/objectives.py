@@ -136,7 +136,7 @@ def parse_objectives(texts: str | Sequence[str] | None, proxies: Sequence[str]) 
         if not proxies:
             raise bad_value("objectives", texts, "at least one objective or proxy")
         first = str(_canonical(proxies[0]))
-        return Objectives((Objective(first, (first,), (1,)),))
+        return Objectives((Objective(f"max:{first}" if first in COSTS else first, (first,), (1,)),))
     parts = split_specs(texts) if isinstance(texts, str) else list(texts)
     if not parts:
         raise bad_value("objectives", texts, "at least one objective")

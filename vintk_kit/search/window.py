@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 REJECTION_TRIES = 200
 """Uniform draws before a candidate is walked into the window instead."""
 
+NARROW_TRIES = 5
+"""Uniform draws per candidate once the window has proved narrow."""
+
+QUICK_STEPS, MUTATION = 8, 0.1
+"""Random changes tried before all neighbours are looked at, and the chance of each choice to change."""
+
 PROBES, WALK_STEPS, RESTARTS = 64, 60, 8
 
 
@@ -68,6 +74,7 @@ class Sampler:
 
     def __init__(self, space: SearchSpace, window: Window, sizes: dict[str, Any]) -> None:
         self.space, self.window, self.sizes = space, window, sizes
+        self._tries = REJECTION_TRIES
         if window.analytic:
             self._prove_feasible()
 
@@ -85,10 +92,11 @@ class Sampler:
 
     def sample(self, rng: np.random.Generator) -> Architecture:
         """A feasible architecture: uniform by rejection, or, in a narrow window, a random walk into it."""
-        for _ in range(REJECTION_TRIES):
+        for _ in range(self._tries):
             architecture = self.space.sample(rng)
             if self.feasible(architecture):
                 return architecture
+        self._tries = NARROW_TRIES
         while True:  # ends: the window is known to hold an architecture that walks reach
             architecture = self._walk(self.space.sample(rng), rng)
             if self.feasible(architecture):
@@ -98,6 +106,11 @@ class Sampler:
         """Moves to random neighbours that lie nearer to the window until inside or stuck."""
         miss = self.miss(architecture)
         while miss > 0:
+            steps = (self.space.mutate(architecture, rng, MUTATION) for _ in range(QUICK_STEPS))
+            quick = next((step for step in steps if self.miss(step) < miss), None)
+            if quick is not None:
+                architecture, miss = quick, self.miss(quick)
+                continue
             neighbours = self.space.neighbours(architecture)
             for i in rng.permutation(len(neighbours)):
                 if (closer := self.miss(neighbours[i])) < miss:
