@@ -11,7 +11,20 @@ from __future__ import annotations
 from vintk_kit.ntk.engine import tangent_kernel
 from vintk_kit.ntk.groups import GROUPS, layer_group
 from vintk_kit.ntk.kernel import TangentKernel
+from vintk_kit.ntk.operator import KernelOperator
 from vintk_kit.ntk.recorder import PARAMETERS
+from vintk_kit.ntk.reference import loop_kernel
+from vintk_kit.ntk.response import frequency_response
 from vintk_kit.ntk.rules import RULES
 
-__all__ = ["GROUPS", "PARAMETERS", "RULES", "TangentKernel", "layer_group", "tangent_kernel"]
+__all__ = [
+    "GROUPS",
+    "PARAMETERS",
+    "RULES",
+    "KernelOperator",
+    "TangentKernel",
+    "frequency_response",
+    "layer_group",
+    "loop_kernel",
+    "tangent_kernel",
+]

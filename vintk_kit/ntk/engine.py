@@ -75,7 +75,7 @@ def tangent_kernel(
     """
     check_output(output, probes)
     one_of("precision", precision, PRECISIONS)
-    _check_images(images, sketch, block_size)
+    check_images(images, sketch, block_size)
     check_mode(network)
     if dtype is not None and any(p.dtype != dtype for p in network.parameters()):
         network = copy.deepcopy(network).to(dtype)
@@ -103,7 +103,8 @@ def tangent_kernel(
     return TangentKernel(parts, limit if autocast is None else 1e3, output, sketch, passes)
 
 
-def _check_images(images: Tensor, sketch: int | None, block_size: int | None) -> None:
+def check_images(images: Tensor, sketch: int | None = None, block_size: int | None = None) -> None:
+    """Raises if images are not (N, ...) finite numbers, or if a size is not positive."""
     if not isinstance(images, Tensor) or images.ndim < 2 or not len(images):
         shape = tuple(images.shape) if isinstance(images, Tensor) else type(images).__name__
         raise bad_value("images", shape, "a tensor of shape (N, ...) with N >= 1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -12,6 +13,9 @@ from vintk_kit.ntk.terms import Outer, Term
 
 BUFFER = 1 << 20
 """Entries of the buffer for one block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
+
+
+_WINDOWS = 4096  # offsets into the pool of random signs
 
 
 class Gram:
@@ -43,14 +47,20 @@ class Gram:
         r, outputs, inputs = self.sketch, term.left.shape[1], term.right.shape[2]
         if r >= max(outputs, inputs):
             return term
-        signs = _signs(r, max(outputs, inputs), zlib.crc32(name.encode()) ^ self.seed).to(term.left)
+        signs = _signs(r, max(outputs, inputs), name, self.seed).to(term.left)
         if outputs >= inputs:
             return Outer(signs @ term.left, term.right)
         return Outer(term.left, term.right @ signs.T)
 
     def _rows(self, rows: Tensor) -> Tensor:
-        rows = rows if self.dtype is None else rows.to(self.dtype)
-        return rows @ rows.T
+        rows = rows.contiguous() if self.dtype is None else rows.to(self.dtype).contiguous()
+        n, size = rows.shape
+        pieces = 4 if rows.device.type == "cpu" and size % 4 == 0 and size >= 4096 else 1
+        if pieces == 1:
+            return rows @ rows.T
+        # BLAS does not divide a long inner dimension between threads; a batch of pieces it does.
+        split = rows.view(n, pieces, size // pieces).transpose(0, 1)
+        return torch.bmm(split, split.transpose(1, 2)).sum(0)
 
     def _outer(self, term: Outer) -> Tensor:
         left, right = term.left, term.right
@@ -105,6 +115,14 @@ def ghost_is_cheaper(n: int, tokens: int, outputs: int, inputs: int) -> bool:
     return ghost < explicit
 
 
-def _signs(rows: int, columns: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed & 0x7FFFFFFF)
-    return (torch.randint(0, 2, (rows, columns), generator=generator) * 2 - 1) / math.sqrt(rows)
+def _signs(rows: int, columns: int, name: str, seed: int) -> Tensor:
+    """A window of one random sign matrix per seed; each parameter has its own window."""
+    pool = _pool(rows, -(-columns // _WINDOWS) * _WINDOWS, seed)
+    start = zlib.crc32(name.encode()) % _WINDOWS
+    return pool[:, start : start + columns]
+
+
+@lru_cache(maxsize=8)
+def _pool(rows: int, columns: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return (torch.randint(0, 2, (rows, columns + _WINDOWS), generator=generator) * 2 - 1) / math.sqrt(rows)

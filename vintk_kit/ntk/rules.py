@@ -52,6 +52,9 @@ class Call:
 
 Rule = Callable[[Call, Tensor], dict[str, Term]]
 
+EXPLICIT = 1 << 23
+"""Entries of per-sample gradients that a convolution may hold at once; beyond, its patches are unfolded instead."""
+
 
 def _tokens(call: Call, value: Tensor) -> Tensor:
     """(N k, ..., D) to (N, T, D)."""
@@ -169,12 +172,14 @@ def conv2d(call: Call, grad: Tensor) -> dict[str, Term]:
 
 
 def _conv_weight(call: Call, module: nn.Conv2d, x: Tensor, grad: Tensor) -> Term:
-    if module.groups == 1:
-        patches = _maps(call, _patches(module, x)) if len(x) != call.samples else _patches(module, x)
-        return Outer(_maps(call, grad), patches.transpose(1, 2))
-    if len(x) != call.samples:
+    whole = len(x) == call.samples
+    plain = module.kernel_size in ((1, 1), module.stride)
+    small = len(x) * module.weight.numel() <= EXPLICIT
+    if whole and (module.groups > 1 or (small and not plain)):
+        return Rows(_grouped_weight(module, x, grad))
+    if module.groups > 1:
         return replayed(replace(call, wanted=frozenset({"weight"})), grad)["weight"]
-    return Rows(_grouped_weight(module, x, grad))
+    return Outer(_maps(call, grad), _maps(call, _patches(module, x)).transpose(1, 2))
 
 
 def _grouped_weight(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Tensor:
