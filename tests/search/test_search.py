@@ -12,7 +12,7 @@ from pandas.testing import assert_frame_equal
 
 from vintk_kit.errors import InputError, StoreError
 from vintk_kit.plots.search import marginal_effects, write_report
-from vintk_kit.search import STRATEGIES, load_result, search
+from vintk_kit.search import STRATEGIES, load_result, search, search_rows
 from vintk_kit.search.base import Setting
 from vintk_kit.search.compare import compare_runs
 from vintk_kit.search.encoding import Encoding
@@ -255,3 +255,18 @@ def test_costs_say_what_is_measured(tmp_path) -> None:
 def test_bad_input_says_what_is_allowed(options: dict, message: str) -> None:
     with pytest.raises(InputError, match=message):
         quick(**options)
+
+
+def test_rows_may_be_iterated() -> None:
+    options = {"proxies": "params", "batch_size": 2, "candidates": 5}
+    rows, found = search_rows(SPACE, **options), []
+    while True:
+        try:
+            found.append(next(rows)["key"])
+        except StopIteration as end:
+            result = end.value
+            break
+    assert found == result.table["key"].tolist()
+    assert result.winner == search(SPACE, **options).winner
+    with pytest.raises(TypeError, match="nothing"):
+        search_rows(SPACE, nothing=1)

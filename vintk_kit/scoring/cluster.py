@@ -10,7 +10,7 @@ from contextlib import suppress
 from vintk_kit.errors import InputError, missing_extra
 
 CONNECT_SECONDS = 20.0
-GRACE_SECONDS = 10.0
+GRACE_SECONDS = 5.0
 """How long the connection may be down before the scheduler counts as lost."""
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import ExitStack
 from pathlib import Path
@@ -42,6 +43,7 @@ __all__ = [
     "Window",
     "load_result",
     "search",
+    "search_rows",
 ]
 
 STRATEGIES: dict[str, type[Strategy]] = {
@@ -118,6 +120,58 @@ def search(
         InputError: If a value is not allowed or no architecture keeps the limits.
         StoreError: If the run folder cannot be used, or holds a search with other parameters.
     """
+    options = dict(locals())
+    del options["on_row"]
+    rows = search_rows(**options)
+    while True:
+        try:
+            row = next(rows)
+        except StopIteration as end:
+            return end.value
+        if on_row is not None:
+            on_row(row)
+
+
+def search_rows(space: str | SearchSpace, **options: Any) -> Generator[dict[str, Any], None, SearchResult]:
+    """The same search as an iterator over rows; the result is the generator's return value.
+
+    Args:
+        space: Name or spec of a search space, or the space.
+        options: Those of `search`, without `on_row`.
+
+    Yields:
+        Rows in the order of the candidates, each already in the store. Closing the generator ends the search at once.
+    """
+    bound = inspect.signature(search).bind(space, **options)
+    bound.apply_defaults()
+    settings = dict(bound.arguments)
+    if settings.pop("on_row") is not None:
+        raise InputError("search_rows: got on_row; allowed: the options of search without it")
+    return _search_rows(**settings)
+
+
+def _search_rows(
+    space: str | SearchSpace,
+    *,
+    strategy: str,
+    candidates: int,
+    proxies: str | Sequence[str],
+    objectives: str | Sequence[str] | None,
+    min_params: float | None,
+    max_params: float | None,
+    min_macs: float | None,
+    max_macs: float | None,
+    min_latency: float | None,
+    max_latency: float | None,
+    seed: int,
+    run: str | Path | None,
+    stop: threading.Event | None,
+    workers: int,
+    executor: Executor | None,
+    scheduler: str | None,
+    timeout: float | None,
+    **job_options: Any,
+) -> Generator[dict[str, Any], None, SearchResult]:
     started = time.monotonic()
     load_plugins()
     window = Window((min_params, max_params), (min_macs, max_macs), (min_latency, max_latency))
@@ -125,13 +179,7 @@ def search(
     job = make_job(
         space,
         _all_proxies(proxies, goals, window),
-        data=data,
-        image_size=image_size,
-        batch_size=batch_size,
-        seeds=seeds,
-        init=init,
-        num_classes=num_classes,
-        root=root,
+        **job_options,
     )
     if candidates < 1:
         raise bad_value("candidates", candidates, "at least 1")
@@ -147,7 +195,7 @@ def search(
         if folder is not None:
             recorded = _recorded(job, spec, goals, window, seed, chooser)
             bind_parameters(folder, "search", recorded)
-        asked = _explore(scorer, chooser, candidates, window, on_row, stop)
+        asked = yield from _explore(scorer, chooser, candidates, window, stop)
         frame = store.rows()
     facts = {
         "scored": scorer.scored,
@@ -208,10 +256,9 @@ def _explore(
     chooser: Strategy,
     candidates: int,
     window: Window,
-    on_row: Callable[[dict[str, Any]], None] | None,
     stop: threading.Event | None,
-) -> int:
-    """Runs rounds until enough candidates are scored; returns their number."""
+) -> Generator[dict[str, Any], None, int]:
+    """Runs rounds until enough candidates are scored; yields rows and returns the number of candidates."""
     done = 0
     while done < candidates and not (stop and stop.is_set()):
         if chooser.independent:
@@ -224,8 +271,7 @@ def _explore(
             done += 1
             if not chooser.independent:
                 told.append(_evaluation(rows, window))
-            for row in rows if on_row else ():
-                on_row(row)
+            yield from rows
         if chooser.independent or not told:
             break
         if not (stop and stop.is_set()):
