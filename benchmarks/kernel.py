@@ -1,0 +1,173 @@
+"""The cost of the tangent kernel beside one forward and backward pass: `make bench`.
+
+All methods of a case take turns, figures are medians over rounds. Writes results.csv and machine.txt beside itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from cases import FULL, QUICK, Case  # noqa: E402
+from measure import interleaved, machine, peak_memory, ratio  # noqa: E402
+
+from vintk_kit.ntk import loop_kernel, tangent_kernel  # noqa: E402
+
+
+def forward_backward(network: nn.Module, images: Tensor) -> None:
+    """One plain training step's forward and backward."""
+    network.zero_grad(set_to_none=True)
+    network(images).sum().backward()
+
+
+def vmap_kernel(network: nn.Module, images: Tensor, chunk: int = 8) -> Tensor:
+    """The same kernel by `torch.func`: vmap of grad over the weights, then a product."""
+    weights = {name: p.detach() for name, p in network.named_parameters() if "weight" in name}
+    others = {name: p.detach() for name, p in network.named_parameters() if "weight" not in name}
+    others |= dict(network.named_buffers())
+
+    def scalar(chosen: dict, image: Tensor) -> Tensor:
+        return torch.func.functional_call(network, {**chosen, **others}, (image[None],)).sum()
+
+    gradient = torch.func.vmap(torch.func.grad(scalar), in_dims=(None, 0), chunk_size=chunk)
+    rows = gradient(weights, images)
+    return sum((g.flatten(1).double() @ g.flatten(1).double().T for g in rows.values()), torch.zeros(()).double())
+
+
+def methods_of(network: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
+    """The methods that every case measures."""
+    fast = {"precision": "fast"}
+    return {
+        "fb": lambda: forward_backward(network, images),
+        "kernel": lambda: tangent_kernel(network, images, **fast),
+        "all": lambda: tangent_kernel(network, images, params="all", **fast),
+        "sketch": lambda: tangent_kernel(network, images, sketch=64, **fast),
+    }
+
+
+def measure(case: Case, rounds: int) -> dict:
+    """Returns one row of the table."""
+    network, images = case.build()
+    methods = methods_of(network, images)
+    seconds = interleaved(methods, rounds)
+    row = {"network": case.name, "pixels": case.image_size, "N": case.samples, "fb ms": 1e3 * min(seconds["fb"])}
+    row |= {name: ratio(seconds, name) for name in ("kernel", "all", "sketch")}
+    peaks = {name: peak_memory(methods[name]) for name in ("fb", "kernel", "sketch")}
+    row |= {"fb MB": peaks["fb"], "kernel MB": peaks["kernel"], "memory": peaks["kernel"] / max(peaks["fb"], 1)}
+    row["error"] = sketch_error(network, images)
+    if case.slow:
+        row |= slow_methods(network, images, methods)
+    row |= {"target": case.target, "met": case.target is None or row["kernel"] <= case.target}
+    row |= {"sketch target": case.sketch_target, "sketch met": row["sketch"] <= case.sketch_target}
+    return row | {"memory met": row["memory"] <= 1.15}
+
+
+def sketch_error(network: nn.Module, images: Tensor) -> float:
+    """Relative error of the condition number from the sketch."""
+    exact = tangent_kernel(network, images).condition_number()
+    return abs(tangent_kernel(network, images, sketch=64).condition_number() / exact - 1)
+
+
+def slow_methods(network: nn.Module, images: Tensor, methods: dict) -> dict:
+    """How many times slower the usual ways are than the kernel, and what memory the loop needs."""
+    loop = lambda: loop_kernel(network, images, dtype=torch.float32)  # noqa: E731
+    vmap = lambda: vmap_kernel(network, images)  # noqa: E731
+    seconds = interleaved({"kernel": methods["kernel"], "loop": loop, "vmap": vmap}, 2)
+    return {
+        "loop x": ratio(seconds, "loop", "kernel"),
+        "vmap x": ratio(seconds, "vmap", "kernel"),
+        "loop MB": peak_memory(loop),
+    }
+
+
+WORKER = """
+import sys, time, torch
+sys.path.insert(0, {here!r})
+torch.set_num_threads({threads})
+from cases import QUICK
+from vintk_kit.ntk import tangent_kernel
+network, images = QUICK[0].build()
+tangent_kernel(network, images)
+print("ready", flush=True)
+sys.stdin.readline()
+end, done = time.perf_counter() + {seconds}, 0
+while time.perf_counter() < end:
+    tangent_kernel(network, images)
+    done += 1
+print(done / {seconds}, flush=True)
+"""
+
+
+def throughput(processes: int, threads: int, seconds: float) -> float:
+    """Kernels per second of some processes with some threads each; they start to count together."""
+    code = WORKER.format(here=str(HERE), threads=threads, seconds=seconds)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    workers = [subprocess.Popen([sys.executable, "-c", code], **pipes) for _ in range(processes)]
+    for worker in workers:
+        worker.stdout.readline()
+    for worker in workers:
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    return sum(float(worker.communicate()[0]) for worker in workers)
+
+
+def report(table: pd.DataFrame) -> str:
+    """The table as text, and the targets that are met and missed."""
+    shown = table.drop(columns=["target", "met", "sketch target", "sketch met", "memory met"])
+    lines = [shown.to_string(index=False, float_format=lambda value: f"{value:.2f}", na_rep="-"), ""]
+    for row in table.to_dict("records"):
+        where = f"{row['network']}, {row['pixels']} px, N = {row['N']}"
+        checks = [("kernel", row["kernel"], row["target"]), ("sketch", row["sketch"], row["sketch target"])]
+        for what, value, target in [*checks, ("memory", row["memory"], 1.15)]:
+            if pd.notna(target):
+                verdict = "met" if value <= target else "MISSED"
+                lines.append(f"{verdict:6s} {what:7s} {value:.2f} (target {target:.2f})  {where}")
+        if pd.notna(row.get("loop x")):
+            verdict = "met" if row["loop x"] >= 18 else "MISSED"
+            lines.append(f"{verdict:6s} loop    {row['loop x']:.1f} x slower (target 18)  {where}")
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measures, prints and writes."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--full", action="store_true", help="more sizes and more rounds")
+    parser.add_argument("--rounds", type=int, default=None, help="rounds per case (5; 9 with --full)")
+    parser.add_argument("--only", type=int, nargs="*", help="numbers of the cases to measure")
+    parser.add_argument("--no-throughput", action="store_true", help="leave out the comparison of processes")
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of results.csv and machine.txt")
+    options = parser.parse_args(arguments)
+    start, where = time.perf_counter(), machine()
+    print(where, flush=True)
+    cases = FULL if options.full else QUICK
+    rows = []
+    for index, case in enumerate(cases):
+        if options.only is None or index in options.only:
+            rows.append(measure(case, options.rounds or (9 if options.full else 5)))
+            print(f"  {time.perf_counter() - start:4.0f} s  {case.name}, {case.image_size} px", flush=True)
+    table = pd.DataFrame(rows)
+    lines = [where]
+    if not options.no_throughput:
+        two, one = throughput(2, 1, 8), throughput(1, 2, 8)
+        lines.append(
+            f"kernels per second, {cases[0].name}: 2 processes x 1 thread {two:.2f}, 1 process x 2 threads {one:.2f}"
+        )
+    options.out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(options.out / "results.csv", index=False)
+    (options.out / "machine.txt").write_text("\n".join(lines) + "\n")
+    print("\n".join([report(table), *lines[1:], f"{time.perf_counter() - start:.0f} s"]))
+
+
+if __name__ == "__main__":
+    main()
