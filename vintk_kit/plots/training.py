@@ -48,7 +48,7 @@ def one_shot_figure(table: pd.DataFrame, x: str = "one_shot", y: str = "accuracy
     figure = go.Figure(
         go.Scatter(
             x=table[x], y=table[y], mode="markers", text=table["key"],
-            marker={"color": np.log10(table["params"]), "colorscale": SEQUENTIAL, "colorbar": {"title": "log10 params"}},
+            marker={"color": np.log10(table["params"]), "colorscale": SEQUENTIAL, "colorbar_title": "log10 params"},
         )
     )  # fmt: skip
     layout(figure, title=f"{y} against {x}", x=x, y=y)
