@@ -31,6 +31,7 @@ _HOMES = {
     "search_panel": "search",
     "correlation_panel": "correlation",
     "training_panel": "training",
+    "contest_panel": "contest",
     "fourier_panel": "fourier",
     "frequency_panel": "frequency",
     "architecture_card": "card",
