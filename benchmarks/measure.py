@@ -17,9 +17,9 @@ import torch
 Method = Callable[[], object]
 
 
-def interleaved(methods: dict[str, Method], rounds: int) -> dict[str, list[float]]:
-    """Runs each method once per round, after one round that does not count; returns seconds by method."""
-    for method in methods.values():
+def interleaved(methods: dict[str, Method], rounds: int, warm: bool = True) -> dict[str, list[float]]:
+    """Runs each method once per round, by default after one that does not count; returns seconds by method."""
+    for method in methods.values() if warm else ():
         method()
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for _ in range(rounds):
