@@ -247,7 +247,7 @@ def test_costs_say_what_is_measured(tmp_path) -> None:
     [
         ({"strategy": "bayes"}, "regularized-evolution"),
         ({"strategy": "evolution(popullation=3)"}, "popullation"),
-        ({"strategy": "evolution(population=3)"}, "crossovers"),
+        ({"strategy": "evolution(population=3,crossovers=3)"}, "crossovers"),
         ({"candidates": 0}, "at least 1"),
         ({"objectives": "nothing"}, "nothing"),
     ],

@@ -192,8 +192,8 @@ def _search_rows(
         scorer = Scorer(job, store=store, stop=stop, **workplace)
         stack.callback(scorer.close)
         chooser = make_strategy(spec, job, goals, window, seed, scorer.local.num_classes)
+        recorded = _recorded(job, spec, goals, window, seed, chooser)
         if folder is not None:
-            recorded = _recorded(job, spec, goals, window, seed, chooser)
             bind_parameters(folder, "search", recorded)
         asked = yield from _explore(scorer, chooser, candidates, window, stop)
         frame = store.rows()
@@ -202,6 +202,7 @@ def _search_rows(
         "reused": scorer.reused,
         "seconds": time.monotonic() - started,
         "note": _note(asked, candidates, stop),
+        "extra": {"parameters": recorded},
     }
     result = build_result(frame, goals, window, folder, **facts)
     result.save()

@@ -34,9 +34,9 @@ class Evolution(Strategy):
     Args:
         setting: What every strategy works with.
         population: Candidates per generation.
-        select: Number of parents kept.
-        crossovers: Children of two parents per generation.
-        mutations: Children of one parent per generation.
+        select: Number of parents kept; by default a fifth of the population.
+        crossovers: Children of two parents per generation; by default half of the population.
+        mutations: Children of one parent per generation; by default half of the population.
         mutation_probability: Chance of each choice to be drawn anew in a mutation.
     """
 
@@ -45,12 +45,15 @@ class Evolution(Strategy):
         setting: Setting,
         *,
         population: int = 50,
-        select: int = 10,
-        crossovers: int = 25,
-        mutations: int = 25,
+        select: int | None = None,
+        crossovers: int | None = None,
+        mutations: int | None = None,
         mutation_probability: float = 0.2,
     ) -> None:
         super().__init__(setting)
+        select = max(1, population // 5) if select is None else select
+        crossovers = population // 2 if crossovers is None else crossovers
+        mutations = population // 2 if mutations is None else mutations
         if min(population, select) < 1 or min(crossovers, mutations) < 0 or crossovers + mutations > population:
             raise InputError(
                 f"evolution: got population={population}, select={select}, crossovers={crossovers}, "

@@ -40,6 +40,7 @@ class SearchResult:
         reused: Architectures whose rows were in the store already.
         seconds: Wall time of this call.
         note: Why fewer candidates than asked were found, or that the search was stopped; else empty.
+        extra: `parameters` of the search, as the manifest records them.
     """
 
     folder: Path | None
