@@ -88,7 +88,8 @@ def count_regions(network: nn.Module, images: Tensor) -> int:
 def linear_regions(candidate: Candidate, samples: int = 64, eps: float = 0.01, mode: str = "eval") -> float:
     """Number of linear regions met on a segment A + eps t B, t in [0, 1), A and B Gaussian images (TE-NAS).
 
-    TE-NAS draws independent inputs for nets of width 1; in wider nets each lies in a region of its own, so points of one short segment are taken. Data-free.
+    TE-NAS draws independent inputs for nets of width 1. In wider nets each of those lies in a region of its own, so
+    points of one short segment are taken. Data-free.
     """
     if samples < 2:
         raise bad_value("linear-regions: samples", samples, "2 or more")

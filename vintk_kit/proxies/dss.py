@@ -71,7 +71,7 @@ def dss_released(candidate: Candidate, change_qkv: bool = True) -> float:
 
     Only the class token and position embedding are made non-negative. With change_qkv=True (the released search)
     the qkv terms are exactly 0; with False they are |W dR/dW|, because the layer is told by its class name. The head
-    counts twice, like an MLP layer, but is 0 with 1000 classes.
+    counts like an MLP layer, but is 0 with 1000 classes.
     """
     found = candidate.cached(("released",), lambda: _released_pass(candidate))
     parts = _parts(candidate, found)

@@ -108,6 +108,7 @@ def fisher(candidate: Candidate, mode: str = "train", tokens: str = "released") 
 
     zero-cost-nas repeats the value of a channel for each of its weights, hence the fan-in. On outputs (N, T, D) its
     code adds over channels and keeps tokens apart; tokens="channels" adds over tokens instead, as it does over pixels.
+    The released code is in train mode always, mode="eval" is an addition.
     """
     found = loss_pass(candidate, mode)
     return sum((found.fisher_rows if tokens == "released" else found.fisher_channels).values())
@@ -132,12 +133,12 @@ def grasp(candidate: Candidate, mode: str = "train") -> float:
     return -sum(float((w.detach() * h).double().sum()) for w, h in pairs)
 
 
-def positive_pass(candidate: Candidate, batch_norm: bool = False) -> dict[str, tuple[Tensor, Tensor]]:
+def positive_pass(candidate: Candidate, batch_norm: str = "bypass") -> dict[str, tuple[Tensor, Tensor]]:
     """SynFlow's pass: absolute values of all parameters and buffers, one all-ones image, R = sum of outputs.
 
     Args:
         candidate: Only the shape of its images is used.
-        batch_norm: Whether batch norm stays in place (in eval mode).
+        batch_norm: "bypass" leaves it out; "running" keeps it in eval mode, "batch" in train mode.
 
     Returns:
         Path -> (|W|, dR/dW), float64, so that deep networks do not overflow. Shared by synflow, dss, autoprox-a.
@@ -145,13 +146,13 @@ def positive_pass(candidate: Candidate, batch_norm: bool = False) -> dict[str, t
     return candidate.cached(("positive", batch_norm), lambda: _positive_pass(candidate, batch_norm))
 
 
-def _positive_pass(candidate: Candidate, batch_norm: bool) -> dict[str, tuple[Tensor, Tensor]]:
-    network = candidate.copy(dtype=torch.float64)
+def _positive_pass(candidate: Candidate, batch_norm: str) -> dict[str, tuple[Tensor, Tensor]]:
+    network = candidate.copy("train" if batch_norm == "batch" else "eval", torch.float64)
     with torch.no_grad():
         for tensor in network.state_dict().values():
             if tensor.is_floating_point():
                 tensor.abs_()
-    if not batch_norm:
+    if batch_norm == "bypass":
         for module in network.modules():
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.forward = lambda x: x  # type: ignore[method-assign]
@@ -162,10 +163,11 @@ def _positive_pass(candidate: Candidate, batch_norm: bool) -> dict[str, tuple[Te
     return found
 
 
-def synflow(candidate: Candidate, batch_norm: bool = False) -> float:
+def synflow(candidate: Candidate, batch_norm: str = "bypass") -> float:
     """log of the sum of |W dR/dW| (Tanaka et al., NeurIPS 2020), see `positive_pass`; data-free.
 
-    The logarithm keeps the order and the range. Layer norm is kept, as in all released ports to ViTs.
+    The logarithm keeps the order and avoids overflow. Batch norm is bypassed, as published, or kept in either mode.
+    Layer norm is kept, as in all released ports to ViTs.
     """
     total = sum((weight * g).abs().sum() for weight, g in positive_pass(candidate, batch_norm).values())
     return float(torch.as_tensor(total).log())
@@ -205,10 +207,13 @@ def gradsign(candidate: Candidate) -> float:
 
 _MODE = {"mode": "train"}
 _MODES = {"mode": MODES}
+_NORMS = {"batch_norm": ("bypass", "running", "batch")}
 PROXIES = (
     Proxy("snip", "saliency", snip, 1, ALL_NEEDS, 1.0, "Lee et al. 2019; zero-cost-nas", _MODE, _MODES),
     Proxy("grasp", "saliency", grasp, 1, ALL_NEEDS, 3.0, "Wang et al. 2020; zero-cost-nas", _MODE, _MODES),
-    Proxy("synflow", "saliency", synflow, 1, GRADIENTS, 0.1, "Tanaka et al. 2020, log", {"batch_norm": False}),
+    Proxy(
+        "synflow", "saliency", synflow, 1, GRADIENTS, 0.1, "Tanaka et al. 2020, log", {"batch_norm": "bypass"}, _NORMS
+    ),
     Proxy(
         "fisher",
         "saliency",

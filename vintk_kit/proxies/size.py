@@ -28,9 +28,9 @@ def macs(candidate: Candidate) -> float:
 def _macs(candidate: Candidate) -> float:
     if candidate.space is not None and candidate.architecture is not None:
         sizes: dict[str, Any] = {"in_channels": candidate.images.shape[1], "image_size": candidate.images.shape[-1]}
-        head = getattr(candidate.network, "head", None)
-        if isinstance(head, nn.Linear):
-            sizes["num_classes"] = head.out_features
+        linear = [module for module in candidate.network.modules() if isinstance(module, nn.Linear)]
+        if linear and not hasattr(candidate.space, "dense"):
+            sizes["num_classes"] = linear[-1].out_features
         return float(candidate.space.macs(candidate.architecture, **sizes))
     network = candidate.copy()
     with FlopCounterMode(display=False) as counter, torch.no_grad():

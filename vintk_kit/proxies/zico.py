@@ -31,14 +31,15 @@ def zico(candidate: Candidate, batches: int = 2, mode: str = "train") -> float:
             loss = cross_entropy(network, candidate.images[part], candidate.labels[part])
             found = weight_gradients(network, loss)
         for path, (_, gradient) in found.items():
-            gradients.setdefault(path, []).append(gradient.double())
+            gradients.setdefault(path, []).append(gradient)
     candidate.spend(1.0)
     total = 0.0
     for layer in gradients.values():
-        stack = torch.stack(layer)
-        deviation = stack.std(0, correction=0)
+        mean = sum(gradient.abs() for gradient in layer) / batches
+        centre = sum(layer) / batches
+        deviation = (sum((gradient - centre).square() for gradient in layer) / batches).sqrt()
         used = deviation > 0
-        value = float((stack.abs().mean(0)[used] / deviation[used]).sum())
+        value = float((mean[used] / deviation[used]).sum(dtype=torch.float64))
         total += math.log(value) if value > 0 else 0.0
     return total
 
