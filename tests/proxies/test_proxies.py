@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import typer
 from torch import nn
 
+from vintk_kit.cli.proxies import register
 from vintk_kit.errors import InputError
 from vintk_kit.proxies import (
     PROXIES,
@@ -223,3 +225,13 @@ def test_table_is_complete():
     assert list(table["name"]) == list(PROXIES)
     assert table["source"].str.len().min() > 3
     assert all(proxy.function.__doc__ for proxy in PROXIES.values())
+
+
+def test_the_command_lists_them(capsys):
+    app = typer.Typer()
+    register(app)
+    app([], standalone_mode=False)
+    text = capsys.readouterr().out
+    assert all(f"\n{name} " in text for name in PROXIES)
+    app(["--options"], standalone_mode=False)
+    assert "combine='joint'" in capsys.readouterr().out

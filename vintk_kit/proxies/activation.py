@@ -85,7 +85,7 @@ def count_regions(network: nn.Module, images: Tensor) -> int:
     return distinct(torch.cat(patterns(network, images), 1))
 
 
-def linear_regions(candidate: Candidate, samples: int = 64, eps: float = 0.01, mode: str = "eval") -> float:
+def linear_regions(candidate: Candidate, samples: int = 64, eps: float = 0.001, mode: str = "eval") -> float:
     """Number of linear regions met on a segment A + eps t B, t in [0, 1), A and B Gaussian images (TE-NAS).
 
     TE-NAS draws independent inputs for nets of width 1. In wider nets each of those lies in a region of its own, so
@@ -111,7 +111,7 @@ PROXIES = (
         frozenset(),
         0.7,
         "TE-NAS, on a segment",
-        {"samples": 64, "eps": 0.01, "mode": "eval"},
+        {"samples": 64, "eps": 0.001, "mode": "eval"},
         _MODES,
     ),
     Proxy("swap", "activation", swap, 1, DATA, 0.4, "Peng et al. 2024", _MODE, _MODES),
