@@ -246,3 +246,22 @@ def test_memory_is_returned(nets: ModuleType) -> None:
     for _ in range(50):
         tangent_kernel(network, images, params="all")
     assert living() <= before
+
+
+class TokensFirst(nn.Module):
+    """Puts tokens before samples, as sequence models do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.b(torch.tanh(self.a(x.transpose(0, 1))).mean(0))
+
+
+def test_tokens_before_samples_are_refused() -> None:
+    network = TokensFirst().eval()
+    with pytest.raises(UnsupportedModuleError, match="no multiple"):
+        tangent_kernel(network, torch.randn(4, 7, 6))
+    with pytest.raises(UnsupportedModuleError, match="outermost"):
+        tangent_kernel(network, torch.randn(4, 8, 6))

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import torch
 from torch import Tensor, nn
 
-from vintk_kit.errors import InputError, NumericalError, bad_value, one_of
+from vintk_kit.errors import InputError, NumericalError, UnsupportedModuleError, bad_value, one_of
 from vintk_kit.ntk.gram import Gram
 from vintk_kit.ntk.groups import block_match, layer_group
 from vintk_kit.ntk.kernel import LIMITS, TangentKernel
@@ -150,7 +150,24 @@ def _pass(
     for name, kernel in scaled.items():
         if not torch.isfinite(kernel).all():
             raise NumericalError(f"the gradients of {name!r} hold NaN or infinity")
+    if recorder.regrouped and output == "sum" and autocast is None:
+        _check_order(network, parameters, images[:1], select, sum(float(kernel[0, 0]) for kernel in scaled.values()))
     return scaled
+
+
+def _check_order(
+    network: nn.Module, parameters: dict[str, nn.Parameter], image: Tensor, select: Callable | None, found: float
+) -> None:
+    """Compares K_00 with plain autograd: a network that puts tokens before samples would be wrong in silence."""
+    with torch.enable_grad():
+        total = run(network, image, select).sum()
+    grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
+    exact = sum(float(grad.double().square().sum()) for grad in grads if grad is not None)
+    if abs(found - exact) > 1e-2 * exact:
+        raise UnsupportedModuleError(
+            f"{type(network).__name__} mixes samples with tokens in the first dimension of some layer (samples must be "
+            f"outermost), or one sample's output depends on others: K_00 is {exact:.6g}, not {found:.6g}"
+        )
 
 
 def _pairs(
