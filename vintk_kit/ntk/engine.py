@@ -60,7 +60,7 @@ def tangent_kernel(
         probes: R, for output="probes".
         block_size: Samples per pass when all do not fit into memory: pairs of blocks, the same result.
         select: Picks the tensor from what the network returns.
-        autocast: torch.bfloat16 runs the network in autocast: faster on hardware with bf16, error 1e-3 to 1e-2.
+        autocast: torch.bfloat16 runs the network in autocast: see docs/kernel.md.
 
     Returns:
         The kernel, exact and symmetric positive semi-definite up to rounding (if not sketched). Its condition number
@@ -71,7 +71,7 @@ def tangent_kernel(
         InputError: Bad arguments, batch norm or dropout in train mode, or a network that returns no tensor.
         NumericalError: NaN or infinity in images, weights or the kernel.
 
-    Cost: about 1.1 to 1.4 forward-backwards for N = 32, R times the backward part for R directions.
+    Cost: about 1.1 to 1.6 forward-backwards for N = 32, R times the backward part for R directions.
     """
     check_output(output, probes)
     one_of("precision", precision, PRECISIONS)
