@@ -14,7 +14,7 @@ from pandas.testing import assert_frame_equal
 
 pytestmark = [pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(400)]
 
-KILLS = int(os.environ.get("VINTK_TEST_KILLS", "6"))
+KILLS = int(os.environ.get("VINTK_TEST_KILLS", "4"))
 SEED = int(os.environ.get("VINTK_TEST_SEED", "0"))
 
 
@@ -34,7 +34,7 @@ def kill_and_resume(runs: Runs, words: list[str], kills: int) -> None:
 
 @pytest.mark.parametrize(
     ("strategy", "workers", "kills"),
-    [("random", "0", KILLS), ("evolution(population=10,select=4,crossovers=4,mutations=4)", "2", 3)],
+    [("random", "0", KILLS), ("evolution(population=10,select=4,crossovers=4,mutations=4)", "2", 2)],
 )
 def test_a_killed_driver_resumes_to_the_same_table(runs: Runs, strategy: str, workers: str, kills: int) -> None:
     words = ["--strategy", strategy, "--candidates", "40", "--proxies", "steady(sleep=0.05)", "--seed", "3"]
