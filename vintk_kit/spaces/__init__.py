@@ -16,9 +16,13 @@ from vintk_kit.errors import InputError, one_of
 from vintk_kit.spaces.autoformer import autoformer, autoformer_scratch
 from vintk_kit.spaces.base import Architecture, SearchSpace
 from vintk_kit.spaces.microvit import deit, microvit
+from vintk_kit.spaces.nasbench201 import NASBench201
+from vintk_kit.spaces.pit import PiTSpace
+from vintk_kit.spaces.timm_space import TimmModels
 from vintk_kit.spaces.vit import ViT, ViTConfig
 from vintk_kit.spaces.vit_space import ViTSpace
 from vintk_kit.spaces.weights import Supernet
+from vintk_kit.spaces.window_spaces import AsViT, SwinS3
 from vintk_kit.specs import parse_spec
 
 __all__ = ["SPACES", "Architecture", "SearchSpace", "Supernet", "ViT", "ViTConfig", "ViTSpace", "get_space"]
@@ -38,6 +42,13 @@ SPACES: dict[str, Callable[..., SearchSpace]] = {
     "deit-tiny": partial(deit, "tiny"),
     "deit-small": partial(deit, "small"),
     "deit-base": partial(deit, "base"),
+    "pit-ti": partial(PiTSpace, "ti"),
+    "pit-xs": partial(PiTSpace, "xs"),
+    "pit-s": partial(PiTSpace, "s"),
+    "nasbench201": NASBench201,
+    "as-vit": AsViT,
+    "swin-s3": SwinS3,
+    "timm": TimmModels,
     "hybrid-hr": _hybrid_hr,
 }
 """Every search space by name; a value builds it, with the options of a spec as keyword arguments."""

@@ -23,17 +23,27 @@ TABLES = {
     },
 }
 
+
+def _subnet(embed_dim: int, heads: str, mlp_ratios: str) -> dict[str, object]:
+    heads_list = tuple(int(value) for value in heads.split())
+    ratios = tuple(float(value) for value in mlp_ratios.split())
+    return {"embed_dim": embed_dim, "depth": len(heads_list), "num_heads": heads_list, "mlp_ratio": ratios}
+
+
+# AutoFormer-T uses mlp ratio 3.0 in three layers, which its own table does not hold.
 PUBLISHED = {
     "tiny": {
-        "TF-TAS-Ti": {
-            "embed_dim": 192,
-            "depth": 13,
-            "num_heads": (4, 3, 3, 3, 3, 4, 4, 3, 3, 3, 4, 3, 3),
-            "mlp_ratio": (3.5, 4, 3.5, 4, 3.5, 4, 3.5, 3.5, 3.5, 4, 4, 4, 3.5),
-        },
+        "AutoFormer-T": _subnet(192, "3 3 3 3 3 3 3 3 3 3 4 3 3", "3.5 3.5 3 3.5 3 3 4 4 3.5 4 3.5 4 3.5"),
+        "TF-TAS-Ti": _subnet(192, "4 3 3 3 3 4 4 3 3 3 4 3 3", "3.5 4 3.5 4 3.5 4 3.5 3.5 3.5 4 4 4 3.5"),
     },
-    "small": {},
-    "base": {},
+    "small": {
+        "AutoFormer-S": _subnet(384, "6 6 5 7 5 5 5 6 6 7 7 6 7", "3 3.5 3 3.5 4 4 4 4 4 4 4 3.5 4"),
+        "TF-TAS-S": _subnet(384, "6 6 6 6 7 6 5 7 5 5 5 7 6 7", "4 4 4 3 4 3 3 3.5 4 3.5 3.5 4 3 3.5"),
+    },
+    "base": {
+        "AutoFormer-B": _subnet(576, "9 9 9 9 9 10 9 9 10 9 10 9 9 10", "3.5 3.5 4 3.5 4 3.5 3.5 3 4 4 3 4 3 3.5"),
+        "TF-TAS-B": _subnet(576, "9 10 10 10 10 10 10 9 9 10 9 9 9 9 9", "3 3.5 4 4 3 4 3 3 3.5 3 3 3.5 4 3 4"),
+    },
 }
 
 

@@ -315,7 +315,7 @@ class SearchSpace(ABC):
 
     @abstractmethod
     def skeleton(self, arch: Architecture, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
-        """The network on the meta device, without values."""
+        """The network on the meta device, without values, in evaluation mode."""
 
     @abstractmethod
     def largest(self) -> list[Architecture]:
@@ -375,7 +375,7 @@ class SearchSpace(ABC):
             InputError: If the choices, sizes or the supernet do not fit.
         """
         arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
-        network = self.skeleton(arch, *sizes).eval()
+        network = self.skeleton(arch, *sizes)
         if weights is None:
             return draw_weights(network, self.initial, [seed, int(arch.key.rpartition("-")[2], 16)])
         weights.check(self.name, *sizes)
@@ -423,7 +423,7 @@ class SearchSpace(ABC):
     ) -> int:
         """Multiply-accumulate operations of one forward pass of one image (convolutions and matrix products)."""
         arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
-        return count_macs(self.skeleton(arch, *sizes).eval(), sizes[0], sizes[2])
+        return count_macs(self.skeleton(arch, *sizes), sizes[0], sizes[2])
 
     # ---- showing ------------------------------------------------------------------------------------------------
 

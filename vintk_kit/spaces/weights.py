@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ class Supernet:
 def _draw(shapes: dict[str, tuple[int, ...]], initial: Initial, seed: Sequence[int]) -> dict[str, Tensor]:
     # One flat standard normal draw serves all tensors: a call per tensor would cost more than the numbers.
     generator = torch.Generator().manual_seed(int(np.random.SeedSequence(list(seed)).generate_state(1, np.uint64)[0]))
-    plans = {name: (shape, *initial(name, shape)) for name, shape in shapes.items()}
+    plans = {name: (shape, *initial(name.partition("@")[0], shape)) for name, shape in shapes.items()}
     random = sum(int(np.prod(shape)) for shape, kind, _ in plans.values() if kind != "constant")
     flat, start, state = torch.empty(random).normal_(generator=generator), 0, {}
     for name, (shape, kind, amount) in plans.items():
@@ -132,15 +133,28 @@ def clone_skeleton(module: nn.Module) -> nn.Module:
     """Copies the module tree but none of its tensors: far cheaper than constructing the layers again."""
     copy = module.__class__.__new__(module.__class__)
     for name, value in module.__dict__.items():
-        copy.__dict__[name] = value.copy() if isinstance(value, dict) else value
+        if isinstance(value, dict):  # most are empty, and an empty one is made faster than copied
+            value = value.copy() if value else value.__class__()
+        copy.__dict__[name] = value
     for name, child in module._modules.items():
         copy._modules[name] = None if child is None else clone_skeleton(child)
     return copy
 
 
+@lru_cache(maxsize=4096)
+def _template(make: Callable[..., nn.Module], arguments: tuple[object, ...]) -> nn.Module:
+    with torch.device("meta"):
+        return make(*arguments).eval()
+
+
+def from_cache(make: Callable[..., nn.Module], *arguments: object) -> nn.Module:
+    """A skeleton of `make(*arguments)` on the meta device, copied from a cached one."""
+    return clone_skeleton(_template(make, arguments))
+
+
 def count_macs(network: nn.Module, in_channels: int, image_size: int) -> int:
     """Multiply-accumulates of one image, counted by torch on the meta device."""
     image = torch.empty(1, in_channels, image_size, image_size, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with FlopCounterMode(display=False) as counter:
         network.to("meta")(image)
     return counter.get_total_flops() // 2
