@@ -162,7 +162,7 @@ def test_contest_window_and_words():
     text = verdict(table)
     assert "beats 2 of 3 random" in text
     assert "loses to the largest" in text
-    with pytest.raises(InputError, match="window"):
+    with pytest.raises(InputError, match="keeps the limits"):
         entrants(SPACE, TINY, min_params=1, max_params=2, randoms=3, seed=0)
 
 

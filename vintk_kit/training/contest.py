@@ -15,8 +15,12 @@ import pandas as pd
 from vintk_kit.errors import InputError
 from vintk_kit.manifest import bind_parameters, write_json
 from vintk_kit.paths import run_folder
+from vintk_kit.search.window import Sampler, Window
 from vintk_kit.spaces import Architecture, SearchSpace, get_space
 from vintk_kit.training.trainer import train
+
+DRAWS = 64
+"""Architectures of the window among which the largest is the control "best by parameters"."""
 
 
 @dataclass(frozen=True)
@@ -38,19 +42,18 @@ def entrants(
     space: SearchSpace, winner: Architecture, *, min_params: float | None, max_params: float | None, randoms: int,
     seed: int,
 ) -> dict[str, Architecture]:  # fmt: skip
-    """The winner, the largest of 200 draws inside the window, and random architectures inside the window."""
+    """The winner, the largest of up to `DRAWS` draws inside the window, and random architectures inside the window."""
     rng, inside = np.random.default_rng([seed, 11]), {}
-    for _ in range(20_000):
-        arch = space.sample(rng)
-        params = space.params(arch)
-        if (min_params is None or params >= min_params) and (max_params is None or params <= max_params):
-            inside.setdefault(arch, params)
-        if len(inside) == min(200, space.size()):
+    sampler = Sampler(space, Window(params=(min_params, max_params)), {})
+    for _ in range(2 * DRAWS):
+        arch = sampler.sample(rng)
+        inside.setdefault(arch, space.params(arch))
+        if len(inside) == min(DRAWS, space.size()):
             break
     others = [arch for arch in inside if arch != winner]
     if len(others) < randoms + 1:
         raise InputError(
-            f"contest: got a window with {len(others)} other architectures in 20,000 draws; allowed: at least"
+            f"contest: got a window with {len(others)} other architectures in {2 * DRAWS} draws; allowed: at least"
             f" {randoms + 1}, a wider window"
         )
     largest = max(inside, key=inside.get)

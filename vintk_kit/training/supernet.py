@@ -15,6 +15,7 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from vintk_kit.errors import NumericalError, StoreError, bad_value
+from vintk_kit.search.window import Sampler, Window
 from vintk_kit.spaces import Architecture, SearchSpace, Supernet, get_space
 from vintk_kit.training.checkpoint import load_weights, save_weights
 from vintk_kit.training.quick import predict, shift_and_flip, tensor_data
@@ -30,6 +31,7 @@ def train_supernet(
     weight_decay: float = 0.05,
     smoothing: float = 0.1,
     clip_grad: float = 1.0,
+    max_params: float | None = None,
     seed: int = 0,
     file: str | Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -51,6 +53,7 @@ def train_supernet(
         weight_decay: Of tensors with more than one dimension.
         smoothing: Label smoothing.
         clip_grad: Largest gradient norm.
+        max_params: Samples only architectures of at most so many parameters; None samples the whole space.
         seed: Seed of weights, order, augmentation and sampled architectures.
         file: Where to write the weights; also after each epoch, so that a kill loses one epoch at most.
         on_epoch: Called with epoch, train_loss, lr, seconds, images_per_second.
@@ -80,6 +83,7 @@ def train_supernet(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, lr, total_steps=epochs * steps + 1, pct_start=0.1, cycle_momentum=False
     )
+    sampler = Sampler(space, Window(params=(None, max_params)), {})
     rng, generator = np.random.default_rng([seed, 7]), torch.Generator().manual_seed(seed)
     pad = max(1, space.image_size // 16)
     for epoch in range(epochs):
@@ -87,7 +91,7 @@ def train_supernet(
         order = torch.randperm(len(tensors.train), generator=generator)
         for index in order[: steps * batch_size].split(batch_size):
             images = shift_and_flip(tensors.train[index], generator, pad)
-            logits = _forward(space, space.sample(rng), supernet, shared, images)
+            logits = _forward(space, sampler.sample(rng), supernet, shared, images)
             loss = functional.cross_entropy(logits, tensors.train_labels[index], label_smoothing=smoothing)
             if not torch.isfinite(loss):
                 raise NumericalError(
