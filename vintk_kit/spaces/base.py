@@ -1,311 +1,35 @@
-"""What every search space shares: architectures, uniform sampling, variation, and initial weights."""
+"""What every search space shares beyond its table: networks, their initial weights, their sizes."""
 
 from __future__ import annotations
 
-import hashlib
 import html
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import product
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from torch import nn
 
-from vintk_kit.errors import InputError, bad_value
+from vintk_kit.errors import bad_value
+from vintk_kit.spaces.architecture import Architecture
+from vintk_kit.spaces.table import ChoiceTable
 from vintk_kit.spaces.weights import Supernet, bind_views, count_macs, draw_weights, named
 
-
-@dataclass(frozen=True)
-class Architecture:
-    """One point of a search space: frozen, hashable, with a JSON form and a key stable between processes.
-
-    Attributes:
-        space: Registry name (or spec) of the space, such as `autoformer-tiny`.
-        choices: Pairs of field and value in the order of the space; lists are tuples.
-    """
-
-    space: str
-    choices: tuple[tuple[str, Any], ...]
-
-    @cached_property
-    def key(self) -> str:
-        """`<space>-<12 hexadecimal digits>`, a digest of the JSON form."""
-        digest = hashlib.blake2b(self.to_json().encode(), digest_size=6).hexdigest()
-        return f"{self.space.partition('(')[0]}-{digest}"
-
-    def __getitem__(self, name: str) -> Any:
-        for field, value in self.choices:
-            if field == name:
-                return value
-        raise bad_value("architecture field", name, [field for field, _ in self.choices])
-
-    def as_dict(self) -> dict[str, Any]:
-        """The choices as a dict, per-layer values as lists."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.choices}
-
-    def to_json(self) -> str:
-        """A compact JSON object `{"space": ..., "choices": {...}}`."""
-        return json.dumps({"space": self.space, "choices": self.as_dict()}, separators=(",", ":"))
-
-    @classmethod
-    def from_json(cls, text: str) -> Architecture:
-        """Reads the form written by `to_json`; the space's `parse` also checks the fields."""
-        try:
-            record = json.loads(text)
-            choices = tuple((name, _freeze(value)) for name, value in record["choices"].items())
-            return cls(str(record["space"]), choices)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise bad_value("architecture", text, 'JSON {"space": name, "choices": {field: value}}') from error
-
-    def __str__(self) -> str:
-        return self.key
+__all__ = ["Architecture", "SearchSpace", "Supernet"]
 
 
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(item) for item in value) if isinstance(value, (list, tuple)) else value
-
-
-class SearchSpace(ABC):
-    """A set of architectures given by a table of choices, and how to build their networks.
-
-    A field is a scalar, a list of fixed length (`lengths`), or one value per layer (`per_layer`, as many as `depth`
-    says). `allowed` can exclude combinations. Subclasses give the table, `skeleton`, and `largest`.
+class SearchSpace(ChoiceTable, ABC):
+    """A table of choices and how to build its networks. Subclasses give the table, `skeleton` and `largest`.
 
     Attributes:
         name: Registry name, or the spec when options differ from the defaults.
         reference: Where the table comes from.
         image_size: Default side of the square input.
         num_classes: Default number of logits C.
-        choices: Options of each field.
     """
 
-    name: str = ""
     reference: str = ""
     image_size: int = 224
     num_classes: int = 1000
-    choices: Mapping[str, tuple[Any, ...]] = {}
-    per_layer: tuple[str, ...] = ()
-    lengths: Mapping[str, int] = {}
-
-    # ---- the set ------------------------------------------------------------------------------------------------
-
-    def allowed(self, choices: Mapping[str, Any]) -> bool:
-        """Whether a combination of table values belongs to the space."""
-        return True
-
-    def size(self) -> int:
-        """The exact number of architectures."""
-        total = sum(self._completions(depth) for depth in self.choices["depth"]) if self.per_layer else 1
-        for name, options in self.choices.items():
-            if name not in self.per_layer and not (self.per_layer and name == "depth"):
-                total *= len(options) ** self.lengths.get(name, 1)
-        return total
-
-    def _completions(self, depth: int) -> int:
-        return int(np.prod([len(self.choices[name]) ** depth for name in self.per_layer], dtype=object))
-
-    def enumerate(self) -> Iterator[Architecture]:
-        """Yields every architecture; meant for small spaces."""
-        shared = [name for name in self.choices if name not in self.per_layer]
-        for values in product(*(self._values(name, self.lengths.get(name)) for name in shared)):
-            fixed = dict(zip(shared, values, strict=True))
-            depth = fixed.get("depth")
-            for layers in product(*(self._values(name, depth) for name in self.per_layer)):
-                found = fixed | dict(zip(self.per_layer, layers, strict=True))
-                if self.allowed(found):
-                    yield self._freeze(found)
-
-    def _values(self, name: str, length: int | None) -> list[Any]:
-        options = self.choices[name]
-        return list(options) if length is None else list(product(options, repeat=length))
-
-    def sample(self, rng: np.random.Generator) -> Architecture:
-        """Draws uniformly over the set: depths are weighted by how many architectures each completes to."""
-        while True:
-            drawn: dict[str, Any] = {}
-            if self.per_layer:
-                weights = np.array([float(self._completions(depth)) for depth in self.choices["depth"]])
-                index = rng.choice(len(weights), p=weights / weights.sum())
-                drawn["depth"] = self.choices["depth"][index]
-            for name in self.choices:
-                if name not in drawn:
-                    drawn[name] = self._draw(name, self._length(name, drawn), rng)
-            if self.allowed(drawn):
-                return self._freeze(drawn)
-
-    def _draw(self, name: str, length: int | None, rng: np.random.Generator) -> Any:
-        options = self.choices[name]
-        if length is None:
-            return options[int(rng.integers(len(options)))]
-        return tuple(options[int(index)] for index in rng.integers(len(options), size=length))
-
-    def _length(self, name: str, choices: Mapping[str, Any]) -> int | None:
-        return choices["depth"] if name in self.per_layer else self.lengths.get(name)
-
-    def _freeze(self, choices: Mapping[str, Any]) -> Architecture:
-        return Architecture(self.name, tuple((name, _freeze(choices[name])) for name in self.choices))
-
-    # ---- variation ----------------------------------------------------------------------------------------------
-
-    def mutate(self, arch: Architecture, rng: np.random.Generator, probability: float = 0.2) -> Architecture:
-        """Redraws each choice with the given probability; the result always differs from `arch`.
-
-        Args:
-            arch: The parent. A changed depth cuts its layers or draws the missing ones.
-            rng: Source of randomness.
-            probability: Chance of each choice, in (0, 1].
-        """
-        if not 0 < probability <= 1:
-            raise bad_value("mutation probability", probability, "a number in (0, 1]")
-        if self.size() == 1:
-            return arch
-        while True:
-            child: dict[str, Any] = {}
-            for name in sorted(self.choices, key=lambda field: field in self.per_layer):
-                length = self._length(name, child)
-                old, new = arch[name], self._draw(name, length, rng)
-                if length is None:
-                    child[name] = new if rng.random() < probability else old
-                    continue
-                keep = [i < len(old) and rng.random() >= probability for i in range(length)]
-                child[name] = tuple(old[i] if keep[i] else new[i] for i in range(length))
-            found = self._freeze(child)
-            if found != arch and self.contains(found):
-                return found
-            probability = min(1.0, probability * 1.1)  # a parent outside the table must find its way in
-
-    def crossover(self, a: Architecture, b: Architecture, rng: np.random.Generator) -> Architecture:
-        """Takes each choice from one parent at random; layers only one parent has come from that parent."""
-        for _ in range(100):
-            child: dict[str, Any] = {}
-            for name in sorted(self.choices, key=lambda field: field in self.per_layer):
-                length = self._length(name, child)
-                if length is None:
-                    child[name] = (a, b)[int(rng.integers(2))][name]
-                    continue
-                picks = rng.integers(2, size=length)
-                child[name] = tuple(_either(a[name], b[name], i, int(pick)) for i, pick in enumerate(picks))
-            if self.allowed(child):
-                return self._freeze(child)
-        return a
-
-    def neighbours(self, arch: Architecture) -> list[Architecture]:
-        """Every architecture one choice away.
-
-        Depth moves to the next smaller or larger option: cutting the last layers, or adding them with every
-        combination of their choices, so that the relation is symmetric.
-        """
-        found = []
-        base = dict(arch.choices)
-        for name, options in self.choices.items():
-            if self.per_layer and name == "depth":
-                found += self._depth_neighbours(base)
-                continue
-            length = self._length(name, base)
-            for index in range(1 if length is None else length):
-                old = base[name] if length is None else base[name][index]
-                for option in (option for option in options if option != old):
-                    new = option if length is None else (*base[name][:index], option, *base[name][index + 1 :])
-                    found.append(base | {name: new})
-        return [other for other in map(self._freeze, found) if self.contains(other)]
-
-    def _depth_neighbours(self, base: dict[str, Any]) -> list[dict[str, Any]]:
-        found, depths, depth = [], sorted(self.choices["depth"]), base["depth"]
-        smaller, larger = [d for d in depths if d < depth][-1:], [d for d in depths if d > depth][:1]
-        for new in smaller:
-            found.append(base | {"depth": new} | {name: base[name][:new] for name in self.per_layer})
-        for new in larger:
-            extra = [product(self.choices[name], repeat=new - depth) for name in self.per_layer]
-            for tails in product(*extra):
-                layers = {name: base[name] + tail for name, tail in zip(self.per_layer, tails, strict=True)}
-                found.append(base | {"depth": new} | layers)
-        return found
-
-    # ---- reading and checking -----------------------------------------------------------------------------------
-
-    def architecture(self, **choices: Any) -> Architecture:
-        """Builds an architecture from keyword choices and validates it."""
-        return self.validate(Architecture(self.name, tuple((k, _freeze(v)) for k, v in choices.items())))
-
-    def parse(self, text: str) -> Architecture:
-        """Reads an architecture from JSON: the form of `to_json`, or the bare object of choices."""
-        try:
-            record = json.loads(text)
-        except ValueError as error:
-            raise bad_value(f"{self.name} architecture", text, "JSON") from error
-        if isinstance(record, dict) and "choices" in record:
-            return self.validate(Architecture.from_json(text))
-        if not isinstance(record, dict):
-            raise bad_value(f"{self.name} architecture", text, "a JSON object")
-        return self.architecture(**record)
-
-    def validate(self, arch: Architecture) -> Architecture:
-        """Returns the architecture in canonical form.
-
-        Values outside the table pass when a network can be built from them (some published subnets are such);
-        `contains` tells them apart.
-
-        Raises:
-            InputError: Naming the field that is missing, unknown, of the wrong type or length, or not buildable.
-        """
-        if arch.space != self.name:
-            raise bad_value("architecture's space", arch.space, self.name)
-        given = dict(arch.choices)
-        for name in given:
-            if name not in self.choices:
-                raise bad_value(f"{self.name} field", name, list(self.choices))
-        checked: dict[str, Any] = {}
-        for name in sorted(self.choices, key=lambda field: field in self.per_layer):
-            if name not in given:
-                raise InputError(f"{self.name}: field {name!r} is missing; allowed: {list(self.choices)}")
-            checked[name] = self._check_field(name, given[name], self._length(name, checked))
-        self.check_buildable(checked)
-        return self._freeze(checked)
-
-    def _check_field(self, name: str, value: Any, length: int | None) -> Any:
-        if length is None:
-            return self._check_value(name, value)
-        if not isinstance(value, tuple):
-            raise bad_value(f"{self.name} field {name!r}", value, f"a list of {length} values")
-        if len(value) != length:
-            raise bad_value(f"{self.name} field {name!r}", f"{len(value)} values", f"{length} values")
-        return tuple(self._check_value(f"{name}[{index}]", item, name) for index, item in enumerate(value))
-
-    def _check_value(self, label: str, value: Any, name: str | None = None) -> Any:
-        options = self.choices[name or label]
-        what = f"{self.name} field {label!r}"
-        if isinstance(options[0], str):
-            if value not in options:
-                raise bad_value(what, value, options)
-            return value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e6:
-            raise bad_value(what, value, f"a positive number such as {', '.join(map(str, options))}")
-        if isinstance(options[0], float):
-            return float(value)
-        if int(value) != value:
-            raise bad_value(what, value, f"a whole number such as {', '.join(map(str, options))}")
-        return int(value)
-
-    def check_buildable(self, choices: Mapping[str, Any]) -> None:
-        """Raises `InputError` when no network exists for the choices; subclasses override."""
-        return
-
-    def contains(self, arch: Architecture) -> bool:
-        """Whether the architecture lies strictly inside the table."""
-        try:
-            choices = dict(self.validate(arch).choices)
-        except InputError:
-            return False
-        for name, options in self.choices.items():
-            values = choices[name] if isinstance(choices[name], tuple) else (choices[name],)
-            if any(value not in options for value in values):
-                return False
-        return self.allowed(choices)
 
     def published(self) -> dict[str, Architecture]:
         """Architectures reported in the literature, by name; some lie outside the table."""
@@ -335,9 +59,10 @@ class SearchSpace(ABC):
         """Raises `InputError` if the network cannot take images of this size; subclasses override."""
         return
 
-    def _resolve(
+    def resolve(
         self, arch: Architecture, in_channels: int, num_classes: int | None, image_size: int | None
     ) -> tuple[Architecture, int, int, int]:
+        """The validated architecture, input channels, number of classes and image size, defaults filled in."""
         num_classes = self.num_classes if num_classes is None else num_classes
         image_size = self.image_size if image_size is None else image_size
         for what, value in (("in_channels", in_channels), ("num_classes", num_classes), ("image_size", image_size)):
@@ -374,7 +99,7 @@ class SearchSpace(ABC):
         Raises:
             InputError: If the choices, sizes or the supernet do not fit.
         """
-        arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         network = self.skeleton(arch, *sizes)
         if weights is None:
             return draw_weights(network, self.initial, [seed, int(arch.key.rpartition("-")[2], 16)])
@@ -391,7 +116,7 @@ class SearchSpace(ABC):
         shapes: dict[str, tuple[int, ...]] = {}
         sizes: tuple[int, int, int] | None = None
         for arch in self.largest():
-            arch, *found = self._resolve(arch, in_channels, num_classes, image_size)
+            arch, *found = self.resolve(arch, in_channels, num_classes, image_size)
             sizes = tuple(found)
             for name, parameter in named(self.skeleton(arch, *sizes)):
                 known, shape = shapes.get(self.weight_name(arch, name)), tuple(parameter.shape)
@@ -409,7 +134,7 @@ class SearchSpace(ABC):
         image_size: int | None = None,
     ) -> int:
         """Number of parameters of the built network."""
-        arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         network = self.skeleton(arch, *sizes)
         return sum(parameter.numel() for _, parameter in named(network))
 
@@ -422,7 +147,7 @@ class SearchSpace(ABC):
         image_size: int | None = None,
     ) -> int:
         """Multiply-accumulate operations of one forward pass of one image (convolutions and matrix products)."""
-        arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         return count_macs(self.skeleton(arch, *sizes), sizes[0], sizes[2])
 
     # ---- showing ------------------------------------------------------------------------------------------------
@@ -441,8 +166,3 @@ class SearchSpace(ABC):
     def _repr_html_(self) -> str:
         head = f"<b>{html.escape(self.name)}</b>: {self.size():,} architectures, {self.image_size} px"
         return f"{head}<br><small>{html.escape(self.reference)}</small>{self.describe().to_html(index=False)}"
-
-
-def _either(a: tuple[Any, ...], b: tuple[Any, ...], index: int, pick: int) -> Any:
-    first, second = (a, b) if pick == 0 else (b, a)
-    return first[index] if index < len(first) else second[index]

@@ -206,7 +206,7 @@ class NASBench201(SearchSpace):
         self, arch: Architecture, *, in_channels: int = 3, num_classes: int | None = None, image_size: int | None = None
     ) -> int:
         """Number of parameters, by formula; equal to the built network's count."""
-        arch, channels, classes, _ = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, channels, classes, _ = self.resolve(arch, in_channels, num_classes, image_size)
         base = self.channels
         total = base * (9 * channels + 2) + 8 * base + classes * (4 * base + 1)
         for width in (base, 2 * base):
@@ -225,7 +225,7 @@ class NASBench201(SearchSpace):
         image_size: int | None = None,
     ) -> int:
         """Multiply-accumulates of the convolutions and the classifier for one image, by formula."""
-        arch, channels, classes, size = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, channels, classes, size = self.resolve(arch, in_channels, num_classes, image_size)
         base = self.channels
         total = size**2 * 9 * channels * base + 4 * base * classes
         area = sum(KERNELS[name] ** 2 for name in arch["operations"] if name in KERNELS)

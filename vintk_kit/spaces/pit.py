@@ -186,7 +186,7 @@ class PiTSpace(SearchSpace):
         self, arch: Architecture, *, in_channels: int = 3, num_classes: int | None = None, image_size: int | None = None
     ) -> int:
         """Number of parameters, by formula; equal to the built network's count."""
-        arch, channels, classes, size = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, channels, classes, size = self.resolve(arch, in_channels, num_classes, image_size)
         dims, side = self._dims(arch), (size - PATCH) // STRIDE + 1
         total = dims[0] * (channels * PATCH**2 + 1 + side**2 + 1) + 2 * dims[-1] + classes * (dims[-1] + 1)
         for i, (dim, depth) in enumerate(zip(dims, arch["depth"], strict=True)):
@@ -214,10 +214,11 @@ class PiTSpace(SearchSpace):
             num_classes: Number of logits.
             image_size: Side of the input.
             convention: "exact" counts every convolution and matrix product; "released" counts what THOP sees in the
-                ViT-Bench-101 network, convolutions and Linear layers, and four per entry of a LayerNorm, but neither attention product.
+                ViT-Bench-101 network: convolutions and Linear layers, and four operations per entry of a LayerNorm,
+                but neither of the two attention products.
         """
         one_of("convention", convention, ("exact", "released"))
-        arch, channels, classes, size = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, channels, classes, size = self.resolve(arch, in_channels, num_classes, image_size)
         dims, side = self._dims(arch), (size - PATCH) // STRIDE + 1
         total = side**2 * dims[0] * channels * PATCH**2 + dims[-1] * classes
         for i, (dim, depth) in enumerate(zip(dims, arch["depth"], strict=True)):

@@ -71,7 +71,7 @@ class TimmModels(SearchSpace):
         """
         if weights is not None:
             raise InputError("timm: got shared weights; allowed: init='independent', as the models have no supernet")
-        arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((seed << 32) ^ int(arch.key.rpartition("-")[2][:8], 16))
             network = self._create(arch, *sizes).eval()

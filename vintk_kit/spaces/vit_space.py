@@ -110,7 +110,7 @@ class ViTSpace(SearchSpace):
         self, arch: Architecture, *, in_channels: int = 3, num_classes: int | None = None, image_size: int | None = None
     ) -> int:
         """Number of parameters, by formula; equal to the built network's count."""
-        arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         config = self.config(arch, *sizes)
         dim, tokens = config.embed_dim, config.grid**2 + 1
         total = dim * (config.in_channels * config.patch_size**2 + 1)  # patch projection
@@ -148,7 +148,7 @@ class ViTSpace(SearchSpace):
                 relative position.
         """
         one_of("convention", convention, ("exact", "released"))
-        arch, *sizes = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         config = self.config(arch, *sizes)
         return _exact_macs(config) if convention == "exact" else _released_macs(config)
 

@@ -38,7 +38,7 @@ class WindowSpace(SearchSpace):
         self, arch: Architecture, *, in_channels: int = 3, num_classes: int | None = None, image_size: int | None = None
     ) -> int:
         """Number of parameters, by formula; equal to the built network's count."""
-        arch, channels, classes, size = self._resolve(arch, in_channels, num_classes, image_size)
+        arch, channels, classes, size = self.resolve(arch, in_channels, num_classes, image_size)
         extras = {"positions": self.positions, "wide_head": self.wide_head}
         return window_params(self.stages(arch, size), self.kernel(arch), channels, classes, **extras)
 
