@@ -90,8 +90,8 @@ def _place(path: str) -> tuple[str, str]:
 
 
 def _layer_width(path: str, shape: tuple[int, ...]) -> int:
-    if len(shape) < 2 or "rel_pos" in path:
+    if "attn" in path:
+        return shape[0] // 3 if path.endswith("qkv.weight") else 1
+    if len(shape) < 2 or ".mlp.fc2" in path:
         return 1
-    if "qkv" in path:
-        return shape[0] // 3
     return shape[-1] if path.endswith(("cls_token", "pos_embed")) and len(shape) == 3 else shape[0]

@@ -38,6 +38,13 @@ class TimmModels(SearchSpace):
         self.name, self.choices, self.options = "timm", {"model": names}, options
         self.image_size, self.num_classes = image_size, num_classes
 
+    def _checked(self, arch: Architecture, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
+        network = self._create(arch, in_channels, num_classes, image_size).eval()
+        patch = getattr(getattr(network, "patch_embed", None), "patch_size", None)
+        if isinstance(patch, tuple) and image_size % patch[0]:
+            raise bad_value("image_size", image_size, f"multiples of the patch size {patch[0]}")
+        return network
+
     def _create(self, arch: Architecture, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
         options = {"in_chans": in_channels, "num_classes": num_classes, **self.options}
         try:
@@ -52,7 +59,7 @@ class TimmModels(SearchSpace):
     def skeleton(self, arch: Architecture, in_channels: int, num_classes: int, image_size: int) -> nn.Module:
         """The network on the meta device."""
         with torch.device("meta"):
-            return self._create(arch, in_channels, num_classes, image_size).eval()
+            return self._checked(arch, in_channels, num_classes, image_size)
 
     def build(
         self,
@@ -74,7 +81,7 @@ class TimmModels(SearchSpace):
         arch, *sizes = self.resolve(arch, in_channels, num_classes, image_size)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((seed << 32) ^ int(arch.key.rpartition("-")[2][:8], 16))
-            network = self._create(arch, *sizes).eval()
+            network = self._checked(arch, *sizes)
         for module in network.modules():
             if isinstance(getattr(module, "fused_attn", None), bool):
                 module.fused_attn = False
