@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import typer
 
-HYBRID = "hybrid-hr"
-
 
 def register(app: typer.Typer) -> None:
     """Adds the command."""
