@@ -27,9 +27,9 @@ class ArchitectureCard:
 
     def figure(self) -> go.Figure:
         """The blocks, drawn to scale."""
-        from vintk_kit.plots.architecture import architecture_figure
+        from vintk_kit.plots.architecture import draw_architecture
 
-        return architecture_figure(self.architecture)
+        return draw_architecture(self._space, self.architecture)
 
     def _repr_html_(self) -> str:
         rows = []

@@ -1,0 +1,65 @@
+"""What each study scores. Sample sizes keep a study within minutes on two cores; `--scale` enlarges them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+KAPPA = "vintk(kind='highpass', low=8, statistic='condition_number', combine='replace', groups={groups!r})"
+LOGDET = "vintk(kind='identity', statistic='log_det', combine='replace', groups='mlp', per_block=True)"
+BAND = "vintk(kind={!r}, low={}, statistic='condition_number', combine='replace', groups='attention+mlp')"
+BANDS = (("lowpass", 2), ("bandpass", 1), ("bandpass", 4), ("highpass", 2), ("highpass", 6))
+SMALL = ("autoformer-tiny-imagenet", "vit-bench-101-pit", "nasbench201", "microvit-photopatch")
+ALL = (*SMALL, "autoformer-small-imagenet", "autoformer-base-imagenet")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study.
+
+    Attributes:
+        title: Its question.
+        proxies: Specs that are scored and judged.
+        sizes: Architectures per benchmark.
+        options: Options of `score` for all its benchmarks.
+        skip: Proxies left out on a benchmark, because its networks lack what they read.
+    """
+
+    title: str
+    proxies: tuple[str, ...]
+    sizes: dict[str, int]
+    options: dict[str, Any] = field(default_factory=dict)
+    skip: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+CLAIMS = (
+    "ntk", "ntk(groups='attention')", "ntk(groups='mlp')", KAPPA.format(groups="all"), KAPPA.format(groups="attention"),
+    KAPPA.format(groups="mlp"), "vintk", LOGDET, "ntk-trace", "naswot", "params", "macs", "depth",
+)  # fmt: skip
+TRANSFORMER_ONLY = tuple(text for text in CLAIMS if "attention" in text or "mlp" in text)
+
+STUDIES: dict[str, Study] = {
+    "claims": Study(
+        "Does the plain kernel fail on ViTs, do attention and high frequencies repair it (the paper's Figures 1 to 3)?",
+        CLAIMS,
+        dict(zip(ALL, (100, 50, 150, 150, 60, 30), strict=True)),
+        skip={"nasbench201": TRANSFORMER_ONLY},
+    ),
+    "initialisation": Study(
+        "What do shared initial weights and the number of seeds change? (this part: independent weights)",
+        ("ntk", KAPPA.format(groups="mlp"), "vintk", "naswot", "params"),
+        {"autoformer-tiny-imagenet": 60, "microvit-photopatch": 150},
+        {"init": "independent"},
+    ),
+    "bands": Study(
+        "Which band of the input carries the signal?",
+        (*(BAND.format(kind, low) for kind, low in BANDS), "params"),
+        {"microvit-photopatch": 150},
+    ),
+    "zoo": Study(
+        "All proxies beside params and MACs.",
+        ("all",),
+        {"microvit-photopatch": 150, "vit-bench-101-pit": 50},
+    ),
+}
+"""Every study by name."""

@@ -1,0 +1,94 @@
+"""Runs a study: rows are kept in a run folder, so that a rerun only judges them again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from vintk_kit.benchmarks import Benchmark, get_benchmark
+from vintk_kit.correlation import benchmark_rows, chosen, judge, noise_ceiling
+from vintk_kit.errors import DataMissingError, one_of
+from vintk_kit.proxies import check_proxies
+from vintk_kit.studies.plans import STUDIES, Study
+
+FILES = {
+    "autoformer-tiny-imagenet": "autoformer_tiny_imagenet.csv",
+    "autoformer-small-imagenet": "autoformer_small_imagenet.csv",
+    "autoformer-base-imagenet": "autoformer_base_imagenet.csv",
+    "vit-bench-101-pit": "pit_scratch.csv",
+    "nasbench201": "nasbench201.csv",
+}
+"""Names of tidy tables that a folder of benchmarks may hold instead of the official files."""
+
+
+def run_study(
+    name: str, *, folder: Path | None = None, only: str | None = None, workers: int = 0,
+    on_row: Callable[[str, dict[str, Any], int], None] | None = None, resamples: int = 1000,
+) -> pd.DataFrame:  # fmt: skip
+    """Scores and judges every benchmark of a study; benchmarks whose files are absent are left out.
+
+    Args:
+        name: A name of `STUDIES`.
+        folder: Folder with tidy tables named as in `FILES`; else the official files in the cache are used.
+        only: One benchmark of the study.
+        workers: Processes; 0 scores in this one.
+        on_row: Called with benchmark, row and the number of rows expected for it.
+        resamples: Bootstrap resamples.
+
+    Returns:
+        The tables of `judge`, with the columns study, benchmark, target, ceiling in front.
+
+    Raises:
+        InputError: For an unknown study or benchmark.
+    """
+    study = STUDIES[one_of("study", name, STUDIES)]
+    names = list(study.sizes) if only is None else [one_of("benchmark", only, study.sizes)]
+    tables = []
+    for benchmark_name in names:
+        try:
+            benchmark = _load(benchmark_name, folder)
+        except DataMissingError:
+            if only:
+                raise
+            continue
+        rows = _score(name, study, benchmark, workers, on_row)
+        table = judge(benchmark, rows, resamples=resamples)
+        table.insert(0, "target", benchmark.target)
+        table.insert(0, "benchmark", benchmark.name)
+        table.insert(0, "study", name)
+        table["ceiling"] = _ceiling(benchmark)
+        tables.append(table)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _load(name: str, folder: Path | None) -> Benchmark:
+    path = None if folder is None or name not in FILES else folder / FILES[name]
+    return get_benchmark(name, path if path is not None and path.exists() else None)
+
+
+def _score(
+    name: str, study: Study, benchmark: Benchmark, workers: int, on_row: Callable[..., None] | None
+) -> pd.DataFrame:
+    left_out = set(study.skip.get(benchmark.name, ()))
+    proxies = [str(spec) for spec in check_proxies([p for p in study.proxies if p not in left_out])]
+    size = study.sizes[benchmark.name]
+    expected = len(chosen(benchmark, size)) * len(proxies)
+    rows = []
+    source = benchmark_rows(
+        benchmark, proxies, n=size, run=f"study-{name}-{benchmark.name}", workers=workers, **study.options
+    )
+    for row in source:
+        rows.append(row)
+        if on_row:
+            on_row(benchmark.name, row, expected)
+    return pd.DataFrame(rows)
+
+
+def _ceiling(benchmark: Benchmark) -> float:
+    noise = benchmark.metadata.get("seed_noise")
+    if noise is None:
+        return float("nan")
+    return noise_ceiling(benchmark.frame[benchmark.target].to_numpy(), float(noise)).value
