@@ -1,0 +1,139 @@
+"""Recipes of dense training: those of classification, with crops, scales and a decoder."""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from vintk_kit.errors import InputError, bad_value, one_of
+from vintk_kit.segmentation.models import DECODERS
+from vintk_kit.segmentation.network import COARSEST
+from vintk_kit.training.recipe import Recipe
+
+UNUSED = ("mixup", "cutmix", "mix_prob", "auto_augment", "crop_scale", "random_erase", "image_size", "teacher",
+          "teacher_weights", "distill_weight", "temperature")  # fmt: skip
+"""Options of `Recipe` that have no meaning for masks here."""
+
+
+@dataclass(frozen=True)
+class DenseRecipe(Recipe):
+    """A recipe of dense training. Options as in `Recipe`, but those for whole-image labels.
+
+    Attributes:
+        decoder: linear, fcn, segformer or upernet.
+        crop_height: Height of training crops, a multiple of 32.
+        crop_width: Width of training crops.
+        scale_min: Smallest factor of random resizing.
+        scale_max: Largest factor; 1 and 1 turn it off.
+        eval_images: Images of the test split measured after each epoch, evenly spaced; 0 takes all.
+    """
+
+    epochs: int = 100
+    batch_size: int = 16
+    lr: float = 6e-4
+    warmup_epochs: float = 5.0
+    smoothing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    auto_augment: str = ""
+    random_erase: float = 0.0
+    ema: float = 0.0
+    clip_grad: float = 1.0
+    decoder: str = "segformer"
+    crop_height: int = 512
+    crop_width: int = 512
+    scale_min: float = 0.5
+    scale_max: float = 2.0
+    eval_images: int = 0
+
+    @property
+    def crop(self) -> tuple[int, int]:
+        """Height and width of the crops."""
+        return self.crop_height, self.crop_width
+
+
+DENSE_PRESETS: dict[str, DenseRecipe] = {
+    "smoke": DenseRecipe(
+        epochs=3, lr=2e-3, warmup_epochs=0.5, drop_path=0.0, decoder="linear", crop_height=64, crop_width=64,
+        scale_min=1.0, scale_max=1.0, color_jitter=0.0,
+    ),
+    "bluemarble": DenseRecipe(
+        epochs=60, lr=2e-3, warmup_epochs=3.0, decoder="linear", crop_height=128, crop_width=128, scale_min=1.0,
+        scale_max=1.5, color_jitter=0.1, ema=0.99,
+    ),
+    "cityscapes": DenseRecipe(
+        epochs=430, batch_size=8, crop_width=1024, precision="bfloat16", workers=8, ema=0.999,
+    ),
+    "ade20k": DenseRecipe(epochs=127, precision="bfloat16", workers=8, ema=0.999),
+}  # fmt: skip
+"""Presets by name. `smoke` is for a CPU. `cityscapes` and `ade20k` have the usual crops and about 160,000 steps; they
+are starting points that have not been run."""
+
+_RANGES = {
+    "epochs": (1, None), "batch_size": (2, None), "lr": (0, None), "min_lr": (0, None), "warmup_lr": (0, None),
+    "warmup_epochs": (0, None), "weight_decay": (0, None), "clip_grad": (0, None), "smoothing": (0, 0.99),
+    "color_jitter": (0, 1), "drop_path": (0, 0.99), "ema": (0, 0.9999999), "workers": (0, None),
+    "checkpoint_minutes": (0, None), "crop_height": (COARSEST, None), "crop_width": (COARSEST, None),
+    "scale_min": (0.1, 10), "scale_max": (0.1, 10), "eval_images": (0, None),
+}  # fmt: skip
+
+
+def dense_options() -> dict[str, type]:
+    """Names and types of all options."""
+    return {name: kind for name, kind in typing.get_type_hints(DenseRecipe).items() if name not in UNUSED}
+
+
+def make_dense_recipe(preset: str | DenseRecipe = "smoke", **options: Any) -> DenseRecipe:
+    """A preset with options replaced.
+
+    Raises:
+        InputError: For an unknown preset or option, a wrong type, or a value out of range.
+    """
+    recipe = preset if isinstance(preset, DenseRecipe) else DENSE_PRESETS[one_of("preset", preset, DENSE_PRESETS)]
+    kinds = dense_options()
+    checked = {name: _typed(name, value, kinds[one_of("option", name, kinds)]) for name, value in options.items()}
+    recipe = replace(recipe, **checked)
+    one_of("precision", recipe.precision, ("float32", "bfloat16"))
+    one_of("decoder", recipe.decoder, DECODERS)
+    if recipe.batch_size % 2:
+        raise bad_value("batch_size", recipe.batch_size, "an even number")
+    if recipe.crop_height % COARSEST or recipe.crop_width % COARSEST:
+        raise bad_value("crop", recipe.crop, f"multiples of {COARSEST}")
+    if recipe.scale_min > recipe.scale_max:
+        raise InputError(f"scale_min: got {recipe.scale_min}; allowed: at most scale_max, {recipe.scale_max}")
+    return recipe
+
+
+def _typed(name: str, value: Any, kind: type) -> Any:
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if type(value) is not kind:
+        raise bad_value(name, value, kind.__name__)
+    low, high = _RANGES.get(name, (None, None))
+    if (low is not None and not value >= low) or (high is not None and value > high):
+        raise bad_value(name, value, f"at least {low}" + ("" if high is None else f" and at most {high}"))
+    return value
+
+
+def parse_dense_options(pairs: Iterable[str]) -> dict[str, Any]:
+    """Reads `name=value` texts with the types of `DenseRecipe`.
+
+    Raises:
+        InputError: If a text has no `=`, the name is unknown or the value does not read as its type.
+    """
+    kinds, found = dense_options(), {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign:
+            raise bad_value("option", pair, "name=value")
+        kind = kinds[one_of("option", name, kinds)]
+        if kind is bool:
+            found[name] = one_of(name, text.lower(), ("true", "false")) == "true"
+            continue
+        try:
+            found[name] = kind(text)
+        except ValueError as error:
+            raise bad_value(name, text, kind.__name__) from error
+    return found
