@@ -64,6 +64,22 @@ def run_study(
     return pd.concat(tables, ignore_index=True)
 
 
+def load_table(name: str) -> pd.DataFrame:
+    """Reads the committed table of a study from the folder `studies/` of a checkout.
+
+    Raises:
+        InputError: For an unknown study.
+        DataMissingError: If the table is absent; the message says how to make it.
+    """
+    one_of("study", name, STUDIES)
+    for folder in (Path(__file__).resolve().parents[2] / "studies", Path.cwd() / "studies"):
+        if (folder / f"{name}.csv").is_file():
+            return pd.read_csv(folder / f"{name}.csv")
+    raise DataMissingError(
+        f"study {name}: studies/{name}.csv is absent; make it with: python -m vintk_kit.studies {name}"
+    )
+
+
 def _load(name: str, folder: Path | None) -> Benchmark:
     path = None if folder is None or name not in FILES else folder / FILES[name]
     return get_benchmark(name, path if path is not None and path.exists() else None)
