@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 # Owned by the reader (zoom, hidden curves, brush) and therefore never taken back by an update.
-_KEPT = frozenset({"uirevision", "template", "selections", "dragmode"})
+_KEPT = frozenset({"uirevision", "template", "selections", "dragmode", "autosize", "width"})
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -46,6 +46,7 @@ class LiveFigure:
 
     def __init__(self, figure: go.Figure) -> None:
         self.widget = go.FigureWidget(figure)
+        self.widget.layout.autosize = True  # as wide as the panel; the height is the figure's
         self.widget.add_class("vk-figure")
         self._on_click: Callable[[int, int], None] | None = None
         self._on_brush: Callable[[int, list[int]], None] | None = None

@@ -4,150 +4,22 @@ from __future__ import annotations
 
 import base64
 import html
-import math
-import time
-from dataclasses import dataclass
 from typing import Any
 
 import ipywidgets as w
-import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from vintk_kit.errors import bad_value
-from vintk_kit.plots.kernels import eigenvalue_curves, kernel_figure, montage, radial_power
 from vintk_kit.plots.scores import tidy_number
+from vintk_kit.plots.template import empty
 
 from .controls import FourierTuner
 from .figures import LiveFigure
 from .jobs import LatestJob
+from .lab import GROUPS, FourierLab, FourierResult
 from .panel import describe_error, message_html, style
 from .settings import FourierSettings
-
-GROUPS = "attention+mlp"  # patch embedding and head dominate the whole kernel and hide what the blocks do
-
-
-@dataclass
-class FourierResult:
-    """What one setting gives.
-
-    Attributes:
-        figure: Spectra, eigenvalues, responses, scores.
-        picture: PNG of the probe image and its mapped channels.
-        table: Condition number and other statistics, plain and mapped.
-        scores: -log10 condition number per architecture, plain and mapped.
-        seconds: Time of the computation.
-    """
-
-    figure: go.Figure
-    picture: bytes
-    table: pd.DataFrame
-    scores: pd.DataFrame
-    seconds: float
-
-
-class FourierLab:
-    """Computes a `FourierResult` per setting; what does not depend on the setting is computed once.
-
-    Args:
-        space: Spec of the space.
-        data: Name of the data set the probe batch comes from.
-        batch_size: N, images of the probe batch.
-        image_size: Side of the images; the space's own by default.
-        architectures: The architectures to score; by default `count` samples.
-        count: Number of sampled architectures.
-        seed: Of the probe batch, the samples and the initial weights.
-        groups: Layer groups of the kernel.
-    """
-
-    def __init__(
-        self, space: str, *, data: str, batch_size: int, image_size: int | None, architectures: Any, count: int,
-        seed: int, groups: str = GROUPS,
-    ) -> None:  # fmt: skip
-        from vintk_kit.data import probe_batch
-        from vintk_kit.spaces import get_space
-
-        self.space, self.seed, self.groups = get_space(space), seed, groups
-        self.image_size = image_size or self.space.image_size
-        self.images = probe_batch(data, n=batch_size, image_size=self.image_size, seed=seed).images
-        rng = np.random.default_rng([seed, 17])
-        self.architectures = list(architectures or (self.space.sample(rng) for _ in range(count)))
-        self._supernets: dict[int, Any] = {}
-        self._plain: list | None = None
-
-    def __call__(self, settings: FourierSettings) -> FourierResult:
-        began = time.monotonic()
-        features = settings.features()
-        mapped = features(self.images)
-        plain_kernels, mapped_kernels = self._plain_kernels(), self._kernels(mapped)
-        kernels = {"plain": plain_kernels[0], "mapped": mapped_kernels[0]}
-        scores = pd.DataFrame({
-            "architecture": [chr(ord("A") + index) for index in range(len(self.architectures))],
-            "key": [architecture.key for architecture in self.architectures],
-            "plain": [_score(kernel) for kernel in plain_kernels],
-            "mapped": [_score(kernel) for kernel in mapped_kernels],
-        })  # fmt: skip
-        before, after = self.images.numpy(), mapped.numpy()
-        figure = kernel_figure(
-            {"plain": radial_power(before), "mapped": radial_power(after)},
-            eigenvalue_curves(kernels), self._response(), scores, title=_caption(settings),
-        )  # fmt: skip
-        table = pd.DataFrame({name: _statistics(kernel) for name, kernel in kernels.items()})
-        return FourierResult(figure, montage(before, after), table, scores, time.monotonic() - began)
-
-    def _network(self, architecture: Any, channels: int) -> Any:
-        if channels not in self._supernets:
-            self._supernets[channels] = self.space.supernet(self.seed, in_channels=channels, image_size=self.image_size)
-        return self.space.build(
-            architecture, in_channels=channels, image_size=self.image_size, weights=self._supernets[channels]
-        )
-
-    def _kernels(self, images: Any) -> list[np.ndarray]:
-        from vintk_kit.ntk import tangent_kernel
-
-        networks = (self._network(architecture, images.shape[1]) for architecture in self.architectures)
-        return [tangent_kernel(network, images).group(self.groups).numpy() for network in networks]
-
-    def _plain_kernels(self) -> list[np.ndarray]:
-        if self._plain is None:
-            self._plain = self._kernels(self.images)
-            self._answer = self._measure_response()
-        return self._plain
-
-    def _response(self) -> pd.DataFrame:
-        return self._answer
-
-    def _measure_response(self) -> pd.DataFrame:
-        from vintk_kit.ntk.response import frequency_response
-
-        frequencies = [1, 2, 4, 6, 8, 12]
-        frequencies = [k for k in frequencies if k <= self.image_size // 2]
-        return frequency_response(self._network(self.architectures[0], self.images.shape[1]), self.images, frequencies)
-
-
-def _score(kernel: np.ndarray) -> float:
-    from vintk_kit.spectrum import condition_number
-
-    value = condition_number(kernel)
-    return -math.log10(value) if math.isfinite(value) else math.nan
-
-
-def _statistics(kernel: np.ndarray) -> dict[str, float]:
-    from vintk_kit.spectrum import STATISTICS
-
-    names = ("condition_number", "centred_condition_number", "log_det", "effective_rank", "max_eigenvalue")
-    return {name.replace("_", " "): STATISTICS[name][0](kernel) for name in names}
-
-
-def _caption(settings: FourierSettings) -> str:
-    upper = "" if settings.high is None else f" to {settings.high:g}"
-    details = {
-        "identity": "", "lowpass": f", below {settings.low:g} cycles", "highpass": f", from {settings.low:g} cycles",
-        "bandpass": f", {settings.low:g}{upper or ' and more'} cycles",
-    }  # fmt: skip
-    family = settings.kind.partition("-")[0]
-    default = f", {settings.low:g} cycles" if family == "modulate" else f", σ {settings.sigma:.3g}"
-    return f"Plain input against {settings.kind}{details.get(settings.kind, default)}"
 
 
 class FourierPanel:
@@ -211,14 +83,16 @@ class FourierPanel:
         self._picture.add_class("vk-picture")
         self._numbers = w.HTML(layout=w.Layout(min_height="130px"))
         self._numbers.add_class("vk-numbers")
-        result = self._latest()
-        self.live_figure = LiveFigure(result.figure)
+        self.live_figure = LiveFigure(empty("Computing the first kernels…", height=560))
         self._view = w.VBox([
             style(), *self.tuner.children(), self._status, self._message, self.tuner.message, self._picture,
             self.live_figure.widget, self._numbers,
         ])  # fmt: skip
         self._view.add_class("vk-panel")
-        self._show(self.settings, result)
+        if self.result is None:
+            self._job.submit(FourierSettings(**vars(self.settings)))
+        else:
+            self._show(self.settings, self.result)
 
     def _begin(self, settings: FourierSettings) -> None:
         if self._view is not None:
@@ -231,7 +105,8 @@ class FourierPanel:
         self.live_figure.show(result.figure)
         picture = base64.b64encode(result.picture).decode()
         label = f"probe image, then its mapped channels: {html.escape(settings.kind)}"
-        self._picture.value = f'<img alt="{label}" style="image-rendering:pixelated;max-width:100%" src="data:image/png;base64,{picture}">'
+        look = "image-rendering:pixelated;max-width:100%"
+        self._picture.value = f'<img alt="{label}" style="{look}" src="data:image/png;base64,{picture}">'
         self._numbers.value = statistics_html(result.table) + scores_html(result.scores)
         self._message.value = ""
         self._status.value = f'<span role="status">Computed in {result.seconds * 1000:.0f} ms</span>'

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from vintk_kit.widgets import Budget, FourierTuner, SpacePicker
-from vintk_kit.widgets.settings import FourierSettings, Region
 
 from vintk_kit.errors import InputError
 from vintk_kit.spaces import get_space
+from vintk_kit.widgets import Budget, FourierTuner, SpacePicker
+from vintk_kit.widgets.settings import FourierSettings, Region
 
 
 def test_the_space_picker_counts_what_remains():

@@ -4,9 +4,9 @@ import asyncio
 import threading
 
 import pytest
-from vintk_kit.widgets import HeadlessRun, LatestJob, LiveRun, callback_rows, make_run
 
 from vintk_kit.errors import InputError
+from vintk_kit.widgets import HeadlessRun, LatestJob, LiveRun, callback_rows, make_run
 
 
 async def until(condition, seconds=30.0):

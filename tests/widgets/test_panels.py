@@ -7,6 +7,8 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+
+from vintk_kit.errors import InputError
 from vintk_kit.widgets import (
     LiveFigure,
     candidates_panel,
@@ -16,8 +18,6 @@ from vintk_kit.widgets import (
 )
 from vintk_kit.widgets.search import pareto_keys
 from vintk_kit.widgets.table import SortableTable
-
-from vintk_kit.errors import InputError
 
 
 def row(i):
@@ -36,7 +36,8 @@ def plain(figure):
     for trace in content["data"]:
         trace.pop("uid", None)
         trace.pop("selectedpoints", None)
-    content["layout"].pop("dragmode", None)
+    for name in ("dragmode", "autosize"):
+        content["layout"].pop(name, None)
     return json.loads(json.dumps(content, default=lambda value: np.asarray(value).tolist()))
 
 

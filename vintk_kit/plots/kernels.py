@@ -91,7 +91,7 @@ def kernel_figure(
     Args:
         spectra: Name to (radius, power), as `radial_power` returns; first plain, then mapped.
         eigenvalues: Name to eigenvalues, largest first, as `eigenvalue_curves` returns.
-        response: Columns frequency, group, response: kernel response to a grating, per layer group.
+        response: Columns frequency, group (plain or mapped), response: of the tangent features to a grating.
         scores: Columns architecture (label), plain, mapped: one statistic for a few architectures.
         height: Pixels.
         title: Title.
@@ -104,9 +104,10 @@ def kernel_figure(
     for colour, (name, values) in zip((PLAIN, MAPPED), eigenvalues.items(), strict=False):
         figure.add_scatter(x=np.arange(1, len(values) + 1), y=np.maximum(values, 1e-12), legendgroup=name, name=name,
                            line_color=colour, mode="lines+markers", showlegend=False, row=1, col=2)  # fmt: skip
-    for colour, (group, part) in zip(PALETTE[2:], response.groupby("group", sort=False), strict=False):
-        figure.add_scatter(x=part["frequency"].to_numpy(float), y=part["response"].to_numpy(float), name=str(group),
-                           line={"color": colour, "dash": "dot"}, mode="lines+markers", row=2, col=1)  # fmt: skip
+    for colour, (name, part) in zip((PLAIN, MAPPED), response.groupby("group", sort=False), strict=False):
+        figure.add_scatter(x=part["frequency"].to_numpy(float), y=np.maximum(part["response"].to_numpy(float), 1e-12),
+                           name=str(name), legendgroup=str(name), line_color=colour, mode="lines+markers",
+                           showlegend=False, row=2, col=1)  # fmt: skip
     for colour, name in ((PLAIN, "plain"), (MAPPED, "mapped")):
         figure.add_bar(x=scores["architecture"].astype(str).to_numpy(object), y=scores[name].to_numpy(float),
                        marker_color=colour, name=name, showlegend=False, row=2, col=2)  # fmt: skip
@@ -115,3 +116,12 @@ def kernel_figure(
     figure.update_yaxes(type="log", exponentformat="power", row=1).update_yaxes(type="log", row=2, col=1)
     figure.update_xaxes(title_text="cycles per image", col=1).update_xaxes(title_text="index", row=1, col=2)
     return figure
+
+
+def sweep_figure(frame: pd.DataFrame, *, title: str = "Score against the lower edge of the band") -> go.Figure:
+    """One line per architecture: columns edge (cycles per image), architecture, score (-log10 condition number)."""
+    figure = go.Figure()
+    for name, part in frame.groupby("architecture", sort=False):
+        figure.add_scatter(x=part["edge"].to_numpy(float), y=part["score"].to_numpy(float), name=str(name),
+                           mode="lines+markers")  # fmt: skip
+    return layout(figure, title=title, x="lower edge (cycles per image)", y="−log₁₀ κ")

@@ -220,3 +220,10 @@ def training_figure(history: pd.DataFrame, *, title: str = "Training", height: i
     for place, name in enumerate(("loss", "accuracy", "learning rate"), start=1):
         figure.update_yaxes(title_text=name, row=1, col=place)
     return figure
+
+
+def histogram_figure(frame: pd.DataFrame, column: str, *, bins: int = 40, height: int = HEIGHT) -> go.Figure:
+    """How one column is distributed; raises `InputError` if there is no such column."""
+    one_of("column", column, list(frame))
+    figure = go.Figure(go.Histogram(x=frame[column].to_numpy(float), nbinsx=bins, marker_color=PALETTE[0]))
+    return layout(figure, title=f"{len(frame)} random architectures", x=column, y="architectures", height=height)

@@ -22,7 +22,7 @@ def _axis() -> dict:
     return {
         "gridcolor": GRID, "zerolinecolor": GRID, "linecolor": "rgba(128,128,128,0.6)", "showline": True,
         "ticks": "outside", "ticklen": 4, "tickcolor": "rgba(128,128,128,0.6)", "automargin": True,
-        "title": {"standoff": 8}, "exponentformat": "SI",
+        "title": {"standoff": 8, "font": {"size": 13}}, "exponentformat": "SI",
     }  # fmt: skip
 
 

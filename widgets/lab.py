@@ -1,0 +1,159 @@
+"""What Fourier features do to images, kernels and scores, computed for one setting at a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from vintk_kit.plots.kernels import eigenvalue_curves, kernel_figure, montage, radial_power
+
+from .settings import FourierSettings
+
+GROUPS = "attention+mlp"  # patch embedding and head dominate the whole kernel and hide what the blocks do
+
+
+@dataclass
+class FourierResult:
+    """What one setting gives.
+
+    Attributes:
+        figure: Spectra, eigenvalues, responses, scores.
+        picture: PNG of the probe image and its mapped channels.
+        table: Condition number and other statistics, plain and mapped.
+        scores: -log10 condition number per architecture, plain and mapped.
+        seconds: Time of the computation.
+    """
+
+    figure: go.Figure
+    picture: bytes
+    table: pd.DataFrame
+    scores: pd.DataFrame
+    seconds: float
+
+
+class FourierLab:
+    """Computes a `FourierResult` per setting; what does not depend on the setting is computed once.
+
+    Args:
+        space: Spec of the space.
+        data: Name of the data set the probe batch comes from.
+        batch_size: N, images of the probe batch.
+        image_size: Side of the images; the space's own by default.
+        architectures: The architectures to score; by default `count` samples.
+        count: Number of sampled architectures.
+        seed: Of the probe batch, the samples and the initial weights.
+        groups: Layer groups of the kernel.
+    """
+
+    def __init__(
+        self, space: str, *, data: str, batch_size: int, image_size: int | None, architectures: Any, count: int,
+        seed: int, groups: str = GROUPS,
+    ) -> None:  # fmt: skip
+        from vintk_kit.data import probe_batch
+        from vintk_kit.spaces import get_space
+
+        self.space, self.seed, self.groups = get_space(space), seed, groups
+        self.image_size = image_size or self.space.image_size
+        self.images = probe_batch(data, n=batch_size, image_size=self.image_size, seed=seed).images
+        rng = np.random.default_rng([seed, 17])
+        self.architectures = list(architectures or (self.space.sample(rng) for _ in range(count)))
+        self._supernets: dict[int, Any] = {}
+        self._plain: list | None = None
+        self._answer: pd.DataFrame | None = None
+
+    def __call__(self, settings: FourierSettings) -> FourierResult:
+        began = time.monotonic()
+        features = settings.features()
+        mapped = features(self.images)
+        plain_kernels, mapped_kernels = self._plain_kernels(), self._kernels(mapped)
+        kernels = {"plain": plain_kernels[0], "mapped": mapped_kernels[0]}
+        scores = pd.DataFrame({
+            "architecture": [chr(ord("A") + index) for index in range(len(self.architectures))],
+            "key": [architecture.key for architecture in self.architectures],
+            "plain": [_score(kernel) for kernel in plain_kernels],
+            "mapped": [_score(kernel) for kernel in mapped_kernels],
+        })  # fmt: skip
+        before, after = self.images.numpy(), mapped.numpy()
+        figure = kernel_figure(
+            {"plain": radial_power(before), "mapped": radial_power(after)},
+            eigenvalue_curves(kernels), self._response(features, mapped.shape[1]), scores, title=_caption(settings),
+        )  # fmt: skip
+        table = pd.DataFrame({name: _statistics(kernel) for name, kernel in kernels.items()})
+        return FourierResult(figure, montage(before, after), table, scores, time.monotonic() - began)
+
+    def _network(self, architecture: Any, channels: int) -> Any:
+        if channels not in self._supernets:
+            self._supernets[channels] = self.space.supernet(self.seed, in_channels=channels, image_size=self.image_size)
+        return self.space.build(
+            architecture, in_channels=channels, image_size=self.image_size, weights=self._supernets[channels]
+        )
+
+    def _kernels(self, images: Any) -> list[np.ndarray]:
+        from vintk_kit.ntk import tangent_kernel
+
+        networks = (self._network(architecture, images.shape[1]) for architecture in self.architectures)
+        return [tangent_kernel(network, images).group(self.groups).numpy() for network in networks]
+
+    def _plain_kernels(self) -> list[np.ndarray]:
+        if self._plain is None:
+            self._plain = self._kernels(self.images)
+        return self._plain
+
+    def _response(self, features: Any, channels: int) -> pd.DataFrame:
+        """Response of the first architecture's blocks to gratings: the plain network, and it behind the features."""
+        if self._answer is None:
+            self._answer = self._measure(self._network(self.architectures[0], self.images.shape[1]), "plain")
+        network = _behind(features, self._network(self.architectures[0], channels))
+        return pd.concat([self._answer, self._measure(network, "mapped")], ignore_index=True)
+
+    def _measure(self, network: Any, name: str) -> pd.DataFrame:
+        from vintk_kit.ntk.response import frequency_response
+
+        frequencies = [k for k in (1, 3, 6, 10) if k <= self.image_size // 2]
+        found = frequency_response(network, self.images[:4], frequencies, groups=[self.groups])
+        return found[found["group"] == self.groups].assign(group=name)
+
+
+def _behind(features: Any, network: Any) -> Any:
+    from torch import nn
+
+    class Behind(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: Any) -> Any:
+            return self.network(features(images))
+
+    return Behind().eval()
+
+
+def _score(kernel: np.ndarray) -> float:
+    from vintk_kit.spectrum import condition_number
+
+    value = condition_number(kernel)
+    return -math.log10(value) if math.isfinite(value) else math.nan
+
+
+def _statistics(kernel: np.ndarray) -> dict[str, float]:
+    from vintk_kit.spectrum import STATISTICS
+
+    names = ("condition_number", "centred_condition_number", "log_det", "effective_rank", "max_eigenvalue")
+    return {name.replace("_", " "): STATISTICS[name][0](kernel) for name in names}
+
+
+def _caption(settings: FourierSettings) -> str:
+    upper = "" if settings.high is None else f" to {settings.high:g}"
+    details = {
+        "identity": "", "lowpass": f", below {settings.low:g} cycles", "highpass": f", from {settings.low:g} cycles",
+        "bandpass": f", {settings.low:g}{upper or ' and more'} cycles",
+    }  # fmt: skip
+    family = settings.kind.partition("-")[0]
+    default = f", {settings.low:g} cycles" if family == "modulate" else f", σ {settings.sigma:.3g}"
+    return f"Plain input against {settings.kind}{details.get(settings.kind, default)}"
