@@ -79,7 +79,7 @@ def run(count: int, seeds: int) -> None:
 
 
 def report(frame: pd.DataFrame, resamples: int = 2000) -> pd.DataFrame:
-    """Kendall's tau-b of each score with the mean mIoU over seeds: bootstrap interval over architectures, and given size.
+    """Kendall's tau-b of each score with the mean mIoU over seeds, its 95 % bootstrap interval over architectures.
 
     `given_params` is the partial tau with the number of parameters held fixed.
     """

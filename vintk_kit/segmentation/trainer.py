@@ -115,6 +115,7 @@ def train_dense(
         trainer.facts = {
             "task": "segmentation", "space": space.name, "architecture": arch.to_json(), "decoder": recipe.decoder,
             "num_classes": pairs.num_classes, "image_size": recipe.crop_height, "classes": list(pairs.classes),
+            "colours": pairs.colours[: pairs.num_classes],
             "mean": pairs.mean, "std": pairs.std, "data": data, "seed": seed,
         }  # fmt: skip
         if run is not None:
