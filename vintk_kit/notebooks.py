@@ -117,9 +117,7 @@ def _read_parameters(source: str, where: str) -> list[Parameter]:
     parameters = []
     for node in ast.parse(source).body:
         if not (isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value):
-            raise InputError(
-                f"{where}: parameters cell: got {ast.unparse(node)!r}; allowed: name: type = default"
-            )
+            raise InputError(f"{where}: parameters cell: got {ast.unparse(node)!r}; allowed: name: type = default")
         kind = eval(ast.unparse(node.annotation), {"__builtins__": {}}, _TYPE_NAMES)
         default = ast.literal_eval(node.value)
         parameters.append(Parameter(node.target.id, kind, default, comments.get(node.end_lineno, "")))

@@ -10,9 +10,7 @@ import typer
 def register(app: typer.Typer) -> None:
     """Adds `correlate` and the `benchmark` group."""
     app.command("correlate")(correlate_command)
-    group = typer.Typer(
-        no_args_is_help=True, help="Architectures with trained accuracy."
-    )
+    group = typer.Typer(no_args_is_help=True, help="Architectures with trained accuracy.")
     group.command("list")(list_benchmarks)
     group.command("get")(get)
     group.command("import")(import_file)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from vintk_kit.errors import InputError, StoreError
 from vintk_kit.manifest import read_manifest, write_json
+from vintk_kit.paths import run_folder
 from vintk_kit.scoring.frames import wide
 from vintk_kit.search.objectives import Objectives, pareto_front
 from vintk_kit.search.window import Window
@@ -176,7 +177,7 @@ def latencies(frame: pd.DataFrame) -> pd.Series:
 
 
 def load_result(folder: str | Path) -> SearchResult:
-    """Reads a search from its run folder, also while it runs.
+    """Reads a search from its run folder (a run name or a path), also while it runs.
 
     Raises:
         StoreError: If the folder holds no search.
@@ -184,7 +185,7 @@ def load_result(folder: str | Path) -> SearchResult:
     """
     from vintk_kit.search.objectives import parse_objectives
 
-    folder = Path(folder)
+    folder = run_folder(folder, create=False)
     recorded = read_manifest(folder).get("parameters", {}).get("search")
     if recorded is None:
         raise StoreError(f"{folder}: holds no search; allowed: the folder of a vintk search run")
