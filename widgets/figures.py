@@ -67,6 +67,16 @@ class LiveFigure:
                     trace[name] = value
             for name, value in _changes(_layout(widget), _layout(figure)).items():
                 widget.layout[name] = value
+        self._remember()
+
+    def _remember(self) -> None:
+        """Lets a reloaded page start from the present figure: plotly itself hands out the one of construction.
+
+        Only the kernel's copy of the state is set. Sending it would make the browser draw everything twice.
+        """
+        state = self.widget._trait_values
+        state["_widget_data"] = [trace.to_plotly_json() for trace in self.widget.data]
+        state["_widget_layout"] = self.widget.layout.to_plotly_json()
 
     def on_click(self, callback: Callable[[int, int], None]) -> None:
         """Calls `callback(trace, point)` when a point is clicked; from any thread, so it should only signal."""

@@ -68,6 +68,9 @@ def test_a_live_figure_follows_static_ones_and_keeps_the_readers_zoom():
     for figure in (second, first, second):
         live.show(figure)
         assert plain(live.widget) == plain(figure)
+        handed_out = live.widget.get_state()  # what a reloaded page asks for
+        assert [trace["type"] for trace in handed_out["_widget_data"]] == [trace.type for trace in figure.data]
+        assert handed_out["_widget_layout"]["title"]["text"] == figure.layout.title.text
     live.widget.layout.dragmode = "select"
     live.show(first)
     assert live.widget.layout.dragmode == "select"
