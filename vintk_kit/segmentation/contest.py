@@ -38,11 +38,11 @@ def nearest_in_size(
 ) -> Architecture:
     """Of up to 64 draws, the architecture whose segmentation network comes nearest to a number of parameters."""
     rng = np.random.default_rng([seed, 17])
-    draws = {space.sample(rng) for _ in range(min(DRAWS, 2 * space.size()))}
-    return min(
-        sorted(draws, key=lambda arch: arch.key),
-        key=lambda arch: abs(segmenter_params(space, arch, num_classes, recipe) - params),
-    )
+    draws = sorted({space.sample(rng) for _ in range(min(DRAWS, 2 * space.size()))}, key=lambda arch: arch.key)
+    sizes = [space.params(arch, num_classes=num_classes, image_size=recipe.crop_height) for arch in draws]
+    # Pyramid and decoder depend little on the architecture: one network tells what they add.
+    added = segmenter_params(space, draws[0], num_classes, recipe) - sizes[0]
+    return draws[int(np.argmin([abs(size + added - params) for size in sizes]))]
 
 
 def dense_contest(
