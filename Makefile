@@ -29,4 +29,4 @@ bench: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	git ls-files '*.ipynb' -z | xargs -0 -r $(BIN)/nbstripout --verify
+	git ls-files '*.ipynb' -z | xargs -0 -r $(BIN)/nbstripout --keep-id --verify
