@@ -109,6 +109,10 @@ class CutOff(http.server.SimpleHTTPRequestHandler):
     def do_GET(self):
         content = (__import__("pathlib").Path(self.directory) / self.path.lstrip("/")).read_bytes()
         start = int(self.headers.get("Range", "bytes=0-").split("=")[1].rstrip("-"))
+        if start >= len(content):
+            type(self).starts.append(start)
+            self.send_error(416)
+            return
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
@@ -154,6 +158,16 @@ def test_a_cut_off_download_is_resumed(server, tmp_path):
     assert CutOff.starts[0] == 0
     assert CutOff.starts[1] > 0, "the second request asked for the rest only"
     assert fetch(entry(digest), url="http://127.0.0.1:9/none", folder=tmp_path / "cache") == path, "cached"
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_part_that_cannot_be_continued_is_thrown_away(server, tmp_path):
+    """As after a kill between the last byte and the renaming, or when the file at the address has changed."""
+    CutOff.cut = False
+    content = b"0123456789" * 20_000
+    (tmp_path / "table.csv.part").write_bytes(content)
+    assert fetch(entry(""), url=server, folder=tmp_path).read_bytes() == content
+    assert CutOff.starts == [len(content), 0]
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")

@@ -32,8 +32,12 @@ class ResumingDownloader:
         import requests
 
         have = self.partial.stat().st_size if self.partial.exists() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
+        # Compressed answers have no byte positions of the file: they can be neither resumed nor measured.
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={have}-"} if have else {})
         with requests.get(url, headers=headers, stream=True, timeout=60) as response:
+            if have and response.status_code == requests.codes.requested_range_not_satisfiable:
+                self.partial.unlink()  # nothing is left to ask for, or the file has changed: from the beginning
+                return self(url, output_file, pooch)
             response.raise_for_status()
             resumed = response.status_code == 206
             expected = int(response.headers.get("Content-Length", 0)) + (have if resumed else 0)

@@ -20,9 +20,10 @@ def register(app: typer.Typer) -> None:
 
 
 def correlate_command(
-    benchmark: str = typer.Option(..., help="Benchmark name: see `vintk benchmark list`."),
+    benchmark: str = typer.Option(..., help="Benchmark: see `vintk benchmark list`; or your own CSV, with --space."),
     proxies: str = typer.Option("vintk,ntk,params", help="Comma-separated proxies: see `vintk proxies`."),
     path: Path = typer.Option(None, help="File of the benchmark, if it is not found by its name."),
+    space: str = typer.Option(None, help="Search space of your own CSV of columns architecture and accuracy."),
     candidates: int = typer.Option(None, help="A random part of the architectures."),
     target: str = typer.Option(None, help="Accuracy column."),
     image_size: int = typer.Option(None, help="Side of the probe images in pixels."),
@@ -38,12 +39,13 @@ def correlate_command(
     import pandas as pd
     from tqdm import tqdm
 
-    from vintk_kit.benchmarks import get_benchmark
     from vintk_kit.correlation import benchmark_rows, chosen, judge
+    from vintk_kit.errors import one_of
     from vintk_kit.paths import run_folder
     from vintk_kit.specs import parse_spec, split_specs
 
-    loaded = get_benchmark(benchmark, path)
+    loaded = _loaded(benchmark, path, space, target)
+    target = one_of("target", target or loaded.target, loaded.accuracies)
     names = list(dict.fromkeys([*(str(parse_spec(text)) for text in split_specs(proxies)), "params"]))
     sizes = {name: value for name, value in (("image_size", image_size), ("batch_size", batch_size)) if value}
     source = benchmark_rows(
@@ -54,7 +56,7 @@ def correlate_command(
     rows = pd.DataFrame(tqdm(source, total=total, desc="scores", unit="row"))
     table = judge(loaded, rows, target=target, seed=seed)
     failed = rows[rows["error"].notna()]
-    typer.echo(f"{loaded.name}: {table['n'].max()} architectures, target {target or loaded.target}")
+    typer.echo(f"{loaded.name}: {table['n'].max()} architectures, target {target}")
     typer.echo(_text(table))
     for proxy, error in failed.groupby("proxy")["error"].first().items():
         typer.echo(f"{proxy}: {(failed['proxy'] == proxy).sum()} rows failed, first: {error}", err=True)
@@ -62,6 +64,12 @@ def correlate_command(
         file = run_folder(run) / "correlation.csv"
         table.to_csv(file, index=False)
         typer.echo(f"table     {file}")
+
+
+def _loaded(benchmark: str, path: Path | None, space: str | None, target: str | None = None):
+    from vintk_kit.benchmarks import get_benchmark, own_benchmark
+
+    return own_benchmark(path or benchmark, space, target=target) if space else get_benchmark(benchmark, path)
 
 
 def _text(table) -> str:
@@ -146,12 +154,12 @@ def build(
 
 
 def show(
-    name: str = typer.Argument(..., help="Benchmark name."), path: Path = typer.Option(None, help="Its file.")
+    name: str = typer.Argument(..., help="Benchmark name, or your own CSV with --space."),
+    path: Path = typer.Option(None, help="Its file."),
+    space: str = typer.Option(None, help="Search space of your own CSV."),
 ) -> None:
     """Print what is known of a benchmark: size, accuracy range, protocol, noise, defects."""
-    from vintk_kit.benchmarks import get_benchmark
-
-    loaded = get_benchmark(name, path)
+    loaded = _loaded(name, path, space)
     typer.echo(f"{loaded.name}: {len(loaded)} architectures of {loaded.space}, target {loaded.target}")
     typer.echo(loaded.frame[list(loaded.accuracies)].describe().round(3).to_string())
     for key, value in loaded.metadata.items():

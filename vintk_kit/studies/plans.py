@@ -1,4 +1,4 @@
-"""What each study scores. Sample sizes keep a study within minutes on two cores; `--scale` enlarges them."""
+"""What each study scores. Sample sizes keep a study within minutes on two cores."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ KAPPA = "vintk(kind='highpass', low=8, statistic='condition_number', combine='re
 LOGDET = "vintk(kind='identity', statistic='log_det', combine='replace', groups='mlp', per_block=True)"
 BAND = "vintk(kind={!r}, low={}, statistic='condition_number', combine='replace', groups='attention+mlp')"
 BANDS = (("lowpass", 2), ("bandpass", 1), ("bandpass", 4), ("highpass", 2), ("highpass", 6))
+FEATURES = (
+    *(f"kind='channel-gaussian', sigma={sigma}" for sigma in (0.1, 0.3, 1.0, 3.0)),
+    "kind='channel-gaussian', sigma=0.3, num_frequencies=16", "kind='channel-positional', sigma=4.0",
+    "kind='fold-gaussian', sigma=0.3", "kind='modulate', low=4", "kind='modulate', low=8",
+)  # fmt: skip
+FEATURE = "vintk({}, statistic='condition_number', combine='replace', groups='attention+mlp')"
 SMALL = ("autoformer-tiny-imagenet", "vit-bench-101-pit", "nasbench201", "microvit-photopatch")
 ALL = (*SMALL, "autoformer-small-imagenet", "autoformer-base-imagenet")
 
@@ -23,6 +29,7 @@ class Study:
         sizes: Architectures per benchmark.
         options: Options of `score` for all its benchmarks.
         skip: Proxies left out on a benchmark, because its networks lack what they read.
+        settings: Further options by label, each scored in turn; the table tells them apart by the column `setting`.
     """
 
     title: str
@@ -30,6 +37,7 @@ class Study:
     sizes: dict[str, int]
     options: dict[str, Any] = field(default_factory=dict)
     skip: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=lambda: {"": {}})
 
 
 CLAIMS = (
@@ -55,6 +63,23 @@ STUDIES: dict[str, Study] = {
         "Which band of the input carries the signal?",
         (*(BAND.format(kind, low) for kind, low in BANDS), "params"),
         {"microvit-photopatch": 150},
+    ),
+    "features": Study(
+        "Which Fourier features, of which scale and number?",
+        (*(FEATURE.format(text) for text in FEATURES), "ntk", "ntk(groups='attention+mlp')", "params"),
+        {"microvit-photopatch": 75},
+    ),
+    "probe": Study(
+        "Batch size, image size and number of seeds.",
+        ("ntk", KAPPA.format(groups="mlp"), "vintk", LOGDET, "params"),
+        {"microvit-photopatch": 75},
+        settings={
+            "N=8": {"batch_size": 8},
+            "N=32": {},
+            "N=64": {"batch_size": 64},
+            "64 px": {"image_size": 64},
+            "3 seeds": {"seeds": (0, 1, 2)},
+        },
     ),
     "zoo": Study(
         "All proxies beside params and MACs.",

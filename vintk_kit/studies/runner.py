@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -39,10 +40,11 @@ def run_study(
         resamples: Bootstrap resamples.
 
     Returns:
-        The tables of `judge`, with the columns study, benchmark, target, ceiling in front.
+        The tables of `judge` with the columns study, benchmark, target, setting in front and ceiling at the end.
 
     Raises:
         InputError: For an unknown study or benchmark.
+        DataMissingError: If no benchmark of the study has its file, or the only one asked for has not.
     """
     study = STUDIES[one_of("study", name, STUDIES)]
     names = list(study.sizes) if only is None else [one_of("benchmark", only, study.sizes)]
@@ -54,30 +56,43 @@ def run_study(
             if only:
                 raise
             continue
-        rows = _score(name, study, benchmark, workers, on_row)
-        table = judge(benchmark, rows, resamples=resamples)
-        table.insert(0, "target", benchmark.target)
-        table.insert(0, "benchmark", benchmark.name)
-        table.insert(0, "study", name)
-        table["ceiling"] = _ceiling(benchmark)
-        tables.append(table)
+        for label, options in study.settings.items():
+            rows = _score(name, label, study, benchmark, workers, on_row, options)
+            table = judge(benchmark, rows, resamples=resamples)
+            front = {"study": name, "benchmark": benchmark.name, "target": benchmark.target, "setting": label}
+            for place, (column, value) in enumerate(front.items()):
+                table.insert(place, column, value)
+            tables.append(table.assign(ceiling=_ceiling(benchmark)))
+    if not tables:
+        raise DataMissingError(f"study {name}: no file of {', '.join(names)} is here; see: vintk benchmark get NAME")
     return pd.concat(tables, ignore_index=True)
 
 
-def load_table(name: str) -> pd.DataFrame:
-    """Reads the committed table of a study from the folder `studies/` of a checkout.
+def load_table(name: str, folder: Path | None = None) -> pd.DataFrame:
+    """Reads the table of a study.
+
+    Args:
+        name: Study.
+        folder: Where it lies; by default the folder `studies` of the checkout, or of the working directory.
 
     Raises:
         InputError: For an unknown study.
         DataMissingError: If the table is absent; the message says how to make it.
     """
     one_of("study", name, STUDIES)
-    for folder in (Path(__file__).resolve().parents[2] / "studies", Path.cwd() / "studies"):
-        if (folder / f"{name}.csv").is_file():
-            return pd.read_csv(folder / f"{name}.csv")
+    usual = (Path(__file__).resolve().parents[2] / "studies", Path.cwd() / "studies")
+    for place in usual if folder is None else (folder,):
+        if (place / f"{name}.csv").is_file():
+            return read_table(place / f"{name}.csv")
     raise DataMissingError(
         f"study {name}: studies/{name}.csv is absent; make it with: python -m vintk_kit.studies {name}"
     )
+
+
+def read_table(file: Path) -> pd.DataFrame:
+    """Reads a table; an empty setting is the empty text, not a missing value."""
+    table = pd.read_csv(file)
+    return table.assign(setting=table["setting"].astype(object).fillna(""))
 
 
 def _load(name: str, folder: Path | None) -> Benchmark:
@@ -86,16 +101,17 @@ def _load(name: str, folder: Path | None) -> Benchmark:
 
 
 def _score(
-    name: str, study: Study, benchmark: Benchmark, workers: int, on_row: Callable[..., None] | None
-) -> pd.DataFrame:
+    name: str, label: str, study: Study, benchmark: Benchmark, workers: int, on_row: Callable[..., None] | None,
+    options: dict[str, Any],
+) -> pd.DataFrame:  # fmt: skip
     left_out = set(study.skip.get(benchmark.name, ()))
     proxies = [str(spec) for spec in check_proxies([p for p in study.proxies if p not in left_out])]
     size = study.sizes[benchmark.name]
-    expected = len(chosen(benchmark, size)) * len(proxies)
+    options = {**study.options, **options}
+    expected = len(chosen(benchmark, size)) * len(proxies) * len(options.get("seeds", (0,)))
     rows = []
-    source = benchmark_rows(
-        benchmark, proxies, n=size, run=f"study-{name}-{benchmark.name}", workers=workers, **study.options
-    )
+    run = "-".join(["study", name, benchmark.name, *re.findall(r"\w+", label)])
+    source = benchmark_rows(benchmark, proxies, n=size, run=run, workers=workers, **options)
     for row in source:
         rows.append(row)
         if on_row:
