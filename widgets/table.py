@@ -1,4 +1,7 @@
-"""A table of architectures that sorts by its head, scrolls, and is walked with the arrow keys."""
+"""A table of architectures that sorts by its head and scrolls; by keyboard: left, right, Home, End.
+
+Up and down belong to JupyterLab, which moves between cells with them.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pandas as pd
 
 from vintk_kit.plots.scores import tidy_number
 
-_WIDTH = 15  # characters per column
+_WIDTH, _KEY_WIDTH = 15, 34  # characters per column
 _ROWS = 500  # lines sent to the browser
 
 
@@ -44,7 +47,7 @@ class SortableTable:
         self.columns = list(columns)
         heads = []
         for column in self.columns:
-            head = w.Button(tooltip=f"Sort by {column}", layout=w.Layout(width=f"{_WIDTH}ch", flex="0 0 auto"))
+            head = w.Button(tooltip=f"Sort by {column}", layout=w.Layout(width=f"{_width(column)}ch", flex="0 0 auto"))
             head.add_class("vk-sort")
             head.on_click(lambda _, name=column: self.sort(name))
             heads.append(head)
@@ -75,7 +78,7 @@ class SortableTable:
         selected = selected or self.list.value
         columns = [column for column in self.columns if column in frame]
         lines = [
-            ("".join(_cell(value) for value in values), key)
+            ("".join(map(_cell, values, columns)), key)
             for key, values in zip(
                 frame.get("key", []), frame[columns].head(_ROWS).itertuples(index=False), strict=False
             )
@@ -94,6 +97,12 @@ class SortableTable:
             self._on_pick(change["new"])
 
 
-def _cell(value: object) -> str:
+def _width(column: str) -> int:
+    return _KEY_WIDTH if column == "key" else _WIDTH
+
+
+def _cell(value: object, column: str) -> str:
     text = tidy_number(float(value)) if isinstance(value, Number) else str(value)
-    return text[: _WIDTH - 1].ljust(_WIDTH).replace(" ", "\u00a0")  # browsers collapse plain spaces in a list box
+    return (
+        text[: _width(column) - 1].ljust(_width(column)).replace(" ", "\u00a0")
+    )  # browsers collapse plain spaces in a list box

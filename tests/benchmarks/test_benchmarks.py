@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from vintk_kit.benchmarks import BENCHMARKS, Entry, fetch, get_benchmark, own_benchmark
-from vintk_kit.benchmarks.build import build_benchmark, choose_architectures, read_trainings
+from vintk_kit.benchmarks.build import build_benchmark, choose_architectures, publish, read_trainings
 from vintk_kit.errors import DataMissingError, InputError, StoreError
 from vintk_kit.spaces import get_space
 
@@ -205,6 +205,12 @@ def test_a_build_is_resumed_and_refuses_other_parameters(tmp_path, monkeypatch):
     again = build_benchmark(tmp_path, **options)
     assert sorted(again["seed"]) == sorted(first["seed"])
     assert set(again["key"]) == set(first["key"])
+    about = publish(tmp_path, tmp_path / "mine.csv")
+    assert about["seed_noise"] == 0
+    assert about["command"].startswith("vintk benchmark build --space microvit-32 --data photopatch --architectures 4")
+    assert len(own_benchmark(tmp_path / "mine.csv", "microvit-32", target="accuracy")) == 4
+    with pytest.raises(StoreError, match="got no benchmark"):
+        publish(tmp_path / "none", tmp_path / "x.csv")
     with pytest.raises(StoreError, match="epochs"):
         build_benchmark(tmp_path, **{**options, "epochs": 2})
     with pytest.raises(InputError, match="repeated: got 9"):

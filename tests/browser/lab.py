@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,6 +77,72 @@ def until(condition: Callable[[], Any], what: str, seconds: float = DEADLINE) ->
     raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
+_SETTINGS = {  # no news pop-up, no update check, and cells outside the window rendered too
+    "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
+    "notebook-extension/tracker": {"windowingMode": "none"},
+}
+
+
+@contextlib.contextmanager
+def serve(home: Path, notebooks: Path, settings: dict[str, dict] | None = None) -> Iterator[Server]:
+    """Runs JupyterLab on a copy of `notebooks`; everything it writes lies below `home`."""
+    root = home / "notebooks"
+    shutil.copytree(notebooks, root, ignore=shutil.ignore_patterns("runs", ".ipynb_checkpoints"))
+    for plugin, values in (_SETTINGS | (settings or {})).items():
+        path = home / "settings" / "@jupyterlab" / f"{plugin}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = Server(f"http://127.0.0.1:{port}", secrets.token_hex(16), root)
+    environment = os.environ | {
+        "JUPYTERLAB_SETTINGS_DIR": str(home / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(home / "workspaces"),
+        "JUPYTER_RUNTIME_DIR": str(home / "runtime"), "JUPYTER_CONFIG_DIR": str(home / "config"),
+        "IPYTHONDIR": str(home / "ipython"), "VINTK_RUNS": str(home / "runs"), "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    command = [
+        sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}",
+        f"--IdentityProvider.token={server.token}", f"--ServerApp.root_dir={root}",
+        "--LabApp.expose_app_in_browser=True", "--ServerApp.port_retries=0",
+    ]  # fmt: skip
+    with (home / "lab.log").open("w") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=root)
+        try:
+            until(lambda: _answers(server, process, home / "lab.log"), f"JupyterLab is up, see {home / 'lab.log'}")
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def _answers(server: Server, process: subprocess.Popen, log: Path) -> bool:
+    assert process.poll() is None, f"JupyterLab ended: {log.read_text()[-2000:]}"
+    try:
+        server.call("GET", "/api")
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Any]:
+    """Debian's Chromium under Playwright, or None where it is not installed."""
+    from playwright.sync_api import sync_playwright
+
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    if path is None:
+        yield None
+        return
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
 class Notebook:
     """A notebook open in a page."""
 
@@ -90,8 +163,7 @@ class Notebook:
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
         nbformat.write(book, self.server.root / name)
         self.sources = [cell.source for cell in book.cells]
-        self._address = f"{self.server.url}/lab/tree/{name}?token={self.server.token}&reset"
-        self._address = self._address.replace("/lab/tree/", "/doc/tree/")
+        self._address = f"{self.server.url}/doc/tree/{name}?token={self.server.token}&reset"
         return self.reload(self._address)
 
     def reload(self, address: str | None = None) -> Notebook:
@@ -119,9 +191,9 @@ class Notebook:
         if wait:
             self.check(index)
 
-    def run_all(self) -> None:
-        """Runs all cells in order and fails on the first error."""
-        for index, text in enumerate(self.sources):
+    def run_to(self, last: int | None = None) -> None:
+        """Runs all cells in order, up to and including `last`, and fails on the first error."""
+        for index, text in enumerate(self.sources[: None if last is None else last + 1]):
             if text and self.is_code(index):
                 self.run(index)
 
@@ -171,6 +243,10 @@ class Notebook:
             }""",
             [plot, trace, axis],
         )
+
+    def title(self) -> str:
+        """The title of the first figure of a panel."""
+        return self.page.locator(".vk-panel .gtitle").first.text_content()
 
     def status(self) -> str:
         """The panel's status line."""

@@ -30,6 +30,14 @@ def test_the_space_is_large_and_its_sizes_span_the_range():
     assert 20e6 < SPACE.params(SPACE.largest()[0]) <= 40e6
 
 
+def test_params_by_formula_are_those_of_the_network():
+    rng = np.random.default_rng(5)
+    for arch in (SPACE.smallest(), SPACE.sample(rng), SPACE.sample(rng)):
+        network = SPACE.skeleton(arch, 4, 11, 64)
+        built = sum(p.numel() for _, p in network.named_parameters(remove_duplicate=False))
+        assert SPACE.params(arch, in_channels=4, num_classes=11) == built
+
+
 def test_architectures_vary_and_read_back():
     rng = np.random.default_rng(0)
     arch = SPACE.sample(rng)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import platform
+import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from vintk_kit.errors import InputError, StoreError, bad_value
-from vintk_kit.manifest import bind_parameters
+from vintk_kit.manifest import bind_parameters, read_manifest
 from vintk_kit.spaces import Architecture, SearchSpace, get_space
 
 COLUMNS = ("key", "architecture", "params", "macs", "seed", "accuracy", "seconds")
@@ -173,8 +173,40 @@ def read_trainings(path: Path) -> pd.DataFrame:
         raise StoreError(f"{path}: {error}") from error
 
 
-def hardware() -> str:
-    """One line on the machine, for the record beside a benchmark."""
-    import torch
+def publish(folder: Path, table: Path) -> dict[str, Any]:
+    """Writes a finished benchmark as a small table, and what is known about it beside it (same name, `.json`).
 
-    return f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    Args:
+        folder: Folder of `build_benchmark`.
+        table: CSV to write.
+
+    Returns:
+        What went into the JSON: data, protocol, source, noise, defects, seed_noise, command, versions, machine,
+        wall time.
+
+    Raises:
+        StoreError: If the folder holds no trainings or they are damaged.
+    """
+    from vintk_kit.correlation.statistics import seed_noise
+
+    manifest = read_manifest(folder)
+    made = manifest.get("parameters", {}).get("benchmark")
+    if made is None or not (folder / "trainings.csv").exists():
+        raise StoreError(f"{folder}: got no benchmark; allowed: a folder of vintk benchmark build")
+    rows = read_trainings(folder / "trainings.csv")
+    noise = seed_noise(rows["accuracy"].to_numpy(), rows["key"].to_numpy())
+    first = rows[rows["seed"] == 0]
+    flags = {"n": "architectures"}
+    options = " ".join(f"--{flags.get(name, name).replace('_', '-')} {value}" for name, value in made.items())
+    about = {
+        "data": f"{made['data']}, test split", "protocol": f"from scratch, {made['epochs']} epochs of train_quick, "
+        f"independent initial weights; {len(first)} architectures, {made['repeated']} with seeds 0, 1, 2",
+        "source": f"vintk benchmark build {options}", "command": f"vintk benchmark build {options}",
+        "noise": f"one training {noise:.2f} points, spread over architectures {first['accuracy'].std():.2f}",
+        "defects": f"short trainings of networks below {made['max_macs']:.3g} MACs; ranks may differ after long ones",
+        "seed_noise": round(noise, 4), "seconds": round(float(rows["seconds"].sum())),
+        **{name: manifest[name] for name in ("created", "versions", "python", "hardware", "git_revision")},
+    }  # fmt: skip
+    rows.to_csv(table, index=False)
+    table.with_suffix(".json").write_text(json.dumps(about, indent=1) + "\n")
+    return about

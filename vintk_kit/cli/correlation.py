@@ -132,11 +132,12 @@ def build(
     max_macs: float = typer.Option(9e6, help="Cost limit per image."),
     seed: int = typer.Option(0, help="Seed of the choice of architectures."),
     workers: int = typer.Option(2, help="Processes of one thread each."),
+    out: Path = typer.Option(None, help="CSV to write the finished table to; a JSON on how it was made lies beside."),
 ) -> None:
     """Train architectures of a small space from scratch into a benchmark of your own."""
     from tqdm import tqdm
 
-    from vintk_kit.benchmarks.build import build_benchmark
+    from vintk_kit.benchmarks.build import build_benchmark, publish
     from vintk_kit.paths import run_folder
 
     folder = run_folder(run)
@@ -151,6 +152,8 @@ def build(
             seed=seed, workers=workers, on_row=report,
         )  # fmt: skip
     typer.echo(f"{frame['key'].nunique()} architectures, {len(frame)} trainings -> {folder / 'trainings.csv'}")
+    if out:
+        typer.echo(f"{out}: {publish(folder, out)['noise']}")
 
 
 def show(

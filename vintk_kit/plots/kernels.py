@@ -39,7 +39,7 @@ def radial_power(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def montage(images: np.ndarray, mapped: np.ndarray, *, channels: int = 8, scale: int = 3) -> bytes:
-    """A PNG: the first image, then the mapped channels of the same image in grey, each stretched to its own range.
+    """A PNG: the image with most contrast, then its mapped channels in grey, each stretched to its own range.
 
     Args:
         images: (N, 3, H, W).
@@ -49,10 +49,11 @@ def montage(images: np.ndarray, mapped: np.ndarray, *, channels: int = 8, scale:
     """
     from PIL import Image
 
-    tiles = [_stretch(images[0].transpose(1, 2, 0))]
+    shown = int(np.argmax(images.std((1, 2, 3))))
+    tiles = [_stretch(images[shown].transpose(1, 2, 0))]
     if mapped.shape[1] == 3:
-        tiles.append(_stretch(mapped[0].transpose(1, 2, 0)))
-    tiles += [np.repeat(_stretch(channel)[..., None], 3, -1) for channel in mapped[0][:channels]]
+        tiles.append(_stretch(mapped[shown].transpose(1, 2, 0)))
+    tiles += [np.repeat(_stretch(channel)[..., None], 3, -1) for channel in mapped[shown][:channels]]
     gap = np.zeros((tiles[0].shape[0], 2, 4), np.uint8)
     parts = []
     for tile in tiles:
@@ -64,8 +65,8 @@ def montage(images: np.ndarray, mapped: np.ndarray, *, channels: int = 8, scale:
 
 
 def _stretch(values: np.ndarray) -> np.ndarray:
-    low, high = float(values.min()), float(values.max())
-    return np.rint((values - low) / max(high - low, 1e-12) * 255).astype(np.uint8)
+    low, high = np.percentile(values, (1, 99))  # a single bright pixel must not darken all others
+    return np.rint(np.clip((values - low) / max(high - low, 1e-12), 0, 1) * 255).astype(np.uint8)
 
 
 def eigenvalue_curves(kernels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -112,6 +113,7 @@ def kernel_figure(
         figure.add_bar(x=scores["architecture"].astype(str).to_numpy(object), y=scores[name].to_numpy(float),
                        marker_color=colour, name=name, showlegend=False, row=2, col=2)  # fmt: skip
     layout(figure, title=title, height=height)
+    figure.update_annotations(font_size=13)
     figure.update_layout(legend={"orientation": "h", "y": 1.13, "x": 0.45}, bargap=0.35)
     figure.update_yaxes(type="log", exponentformat="power", row=1).update_yaxes(type="log", row=2, col=1)
     figure.update_xaxes(title_text="cycles per image", col=1).update_xaxes(title_text="index", row=1, col=2)

@@ -206,7 +206,7 @@ def training_figure(history: pd.DataFrame, *, title: str = "Training", height: i
         title: Title.
         height: Pixels.
     """
-    figure = make_subplots(1, 3, column_widths=[0.4, 0.4, 0.2], horizontal_spacing=0.085)
+    figure = make_subplots(1, 3, column_widths=[0.4, 0.36, 0.24], horizontal_spacing=0.1)
     columns = (("train_loss", 1), ("val_loss", 1), ("train_accuracy", 2), ("val_accuracy", 2), ("lr", 3))
     for colour, (column, place) in zip((*PALETTE[:2], *PALETTE[:2], PALETTE[2]), columns, strict=True):
         part = history.dropna(subset=[column]) if column in history and "epoch" in history else None
@@ -219,6 +219,7 @@ def training_figure(history: pd.DataFrame, *, title: str = "Training", height: i
     figure.update_layout(legend={"orientation": "h", "y": 1.12, "x": 0.7})
     for place, name in enumerate(("loss", "accuracy", "learning rate"), start=1):
         figure.update_yaxes(title_text=name, row=1, col=place)
+    figure.update_yaxes(tickformat=".3~g", nticks=5, rangemode="tozero", row=1, col=3)
     return figure
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from vintk_kit.errors import InputError
+from vintk_kit.paths import run_folder
 from vintk_kit.plots.template import PALETTE, layout
 
 IGNORE = 255
@@ -120,3 +122,32 @@ def agreement_figure(table: pd.DataFrame) -> go.Figure:
     ))  # fmt: skip
     figure.add_vline(x=0, line={"dash": "dot", "width": 1})
     return layout(figure, title="Agreement with trained mIoU", x="Kendall's tau (95 % bootstrap)", y="")
+
+
+def contest_masks(
+    run: str | Path, data: str = "bluemarble", *, images: int = 3, root: str | Path | None = None
+) -> go.Figure:
+    """Masks of every entrant of a contest over test images, from the best weights so far; works while it runs.
+
+    Args:
+        run: Run name of `dense_contest`.
+        data: Its data set.
+        images: How many test images, evenly spaced.
+        root: Folder of the data.
+    """
+    from vintk_kit.segmentation.data import load_pairs
+    from vintk_kit.segmentation.predict import predict_mask
+    from vintk_kit.segmentation.trainer import load_dense
+
+    pairs = load_pairs(data, root=root, split="test")
+    shown = [pairs[index * len(pairs) // images] for index in range(images)]
+    masks = {"truth": [mask for _, mask in shown]}
+    found = sorted(run_folder(run).glob("contest/*/training/best.safetensors"), key=lambda p: _place(p.parts[-3]))
+    for path in found:
+        network, facts = load_dense(path)
+        masks[path.parts[-3].replace("-", " ")] = [predict_mask(network, image, facts) for image, _ in shown]
+    return overlay_figure([image for image, _ in shown], masks, pairs.classes, pairs.colours)
+
+
+def _place(entrant: str) -> tuple[int, str]:
+    return ({"winner": 0, "baseline": 2}.get(entrant, 1), entrant)

@@ -58,6 +58,20 @@ class HybridHR(SearchSpace):
         """The network on the meta device; `image_size` plays no part."""
         return HybridHRNet(self.stages(arch), in_channels, num_classes).eval()
 
+    def params(
+        self, arch: Architecture, *, in_channels: int = 3, num_classes: int | None = None, image_size: int | None = None
+    ) -> int:
+        """Number of parameters, by formula; equal to the built network's count."""
+        arch, channels, classes, _ = self.resolve(arch, in_channels, num_classes, image_size)
+        stages = self.stages(arch)
+        dims = [cell.dim for cell in stages[-1]]
+        total = 9 * dims[0] * (channels + dims[0]) + 4 * dims[0] + sum(dim * (2 + classes) + classes for dim in dims)
+        for index, cells in enumerate(stages):
+            total += sum(map(_cell_params, cells))
+            if index:
+                total += dims[index] * (4 * dims[index - 1] + 1) + _fusion_params(dims[: index + 1])
+        return total
+
     def largest(self) -> list[Architecture]:
         """The architecture with every choice at its largest."""
         biggest = {name: "both" if name == "mixer" else max(options) for name, options in self.choices.items()}
@@ -91,3 +105,17 @@ class HybridHR(SearchSpace):
         per = {BRANCHES: "per branch", len(CELLS): "per stage and branch"}
         frame["chosen"] = [per[self.lengths[name]] for name in frame["field"]]
         return frame
+
+
+def _cell_params(cell: Cell) -> int:
+    dim, one = cell.dim, 4 * cell.dim + cell.hidden * (2 * cell.dim + 1) + cell.dim
+    if cell.mixer != "conv":
+        one += 4 * dim * (dim + 1)
+    if cell.mixer != "attention":
+        one += dim * (cell.kernel**2 + dim + 2)
+    return cell.depth * one
+
+
+def _fusion_params(dims: list[int]) -> int:
+    paths = [(i, j) for i in range(len(dims)) for j in range(len(dims)) if i != j]
+    return 2 * sum(dims) + sum(dims[i] * (dims[j] * (4 ** (i - j) if j < i else 1) + 1) for i, j in paths)
