@@ -141,6 +141,8 @@ def test_contest_trains_each_entrant_once(voc_folder, tmp_path):
     assert outcome.table["entrant"].tolist() == ["winner", "random 1", "baseline"]
     assert outcome.text.startswith("Winner: mIoU")
     assert len(figures.dense_history_figure(outcome.history).data) == 3
+    drawn = figures.contest_masks(tmp_path / "run", "voc", images=2, root=voc_folder)
+    assert sum(trace.type == "image" for trace in drawn.data) == 2 * 5  # image, truth, three entrants
     again = dense_contest(SPACE, ARCH, max_params=3e6, run=tmp_path / "run", **options)
     pd.testing.assert_frame_equal(again.table, outcome.table)
 
