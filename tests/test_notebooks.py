@@ -83,7 +83,8 @@ def test_a_run_is_headless_small_and_readable_offline(tmp_path):
 
 @pytest.mark.parametrize("path", ALL, ids=lambda path: path.stem)
 def test_committed_notebooks_are_clean_short_and_parameterised(path):
-    """No outputs, no definitions, cells of at most ten lines, a `live` switch in the numbered ones."""
+    """No outputs, no definitions, short cells, a `live` switch in the numbered ones; a lecture's cells fit a slide."""
+    longest = 10 if path.stem.startswith("01") else 15
     document = nbformat.read(path, as_version=4)
     code = [cell for cell in document.cells if cell.cell_type == "code"]
     for cell in code:
@@ -92,7 +93,7 @@ def test_committed_notebooks_are_clean_short_and_parameterised(path):
         lines = [line for line in cell.source.splitlines() if line.strip()]
         assert not any(line.startswith(("def ", "class ")) for line in lines)
         if "parameters" not in cell.metadata.get("tags", []):
-            assert len(lines) <= 10, cell.source
+            assert len(lines) <= longest, cell.source
     if path.stem[0].isdigit():
         names = [parameter.name for parameter in notebooks.describe(str(path))]
         assert "live" in names

@@ -199,7 +199,7 @@ def run_notebook(
         with _environment(PLOTLY_RENDERER="plotly_mimetype", VINTK_RUNS=str(runs_root().resolve())):
             papermill.execute_notebook(
                 str(path), str(run.notebook), parameters=checked, store_widget_state=False,
-                progress_bar=progress, cwd=os.getcwd(), kernel_name="python3",
+                progress_bar=progress, cwd=os.getcwd(), kernel_name="python3", language="python",
             )  # fmt: skip
     except PapermillExecutionError as error:
         run.error, run.failing_cell = f"{error.ename}: {error.evalue}", error.source
