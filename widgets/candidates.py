@@ -118,7 +118,7 @@ class CandidatesPanel(RunPanel):
         return [self._axis, self._clear]
 
     def extras(self) -> list[w.Widget]:
-        return [self._picked, self._table.widget]
+        return [w.HBox([self._table.stepper(), self._picked]), self._table.widget]
 
     def connect(self) -> None:
         self.live_figure.widget.layout.dragmode = "select"

@@ -1,6 +1,6 @@
-"""A table of architectures that sorts by its head and scrolls; by keyboard: left, right, Home, End.
+"""A table of architectures that sorts by its head and scrolls.
 
-Up and down belong to JupyterLab, which moves between cells with them.
+By keyboard: Home, End, and the two buttons; JupyterLab keeps the arrow keys, to move between cells.
 """
 
 from __future__ import annotations
@@ -60,6 +60,25 @@ class SortableTable:
         self._sort = (column, downwards)
         self._label_heads()
         self._fill()
+
+    def step(self, lines: int) -> None:
+        """Moves the choice by so many lines; from nothing, to the first or the last."""
+        keys = [key for _, key in self.list.options]
+        if not keys:
+            return
+        at = keys.index(self.list.value) + lines if self.list.value in keys else (0 if lines > 0 else len(keys) - 1)
+        self.list.value = keys[min(max(at, 0), len(keys) - 1)]
+
+    def stepper(self) -> w.HBox:
+        """Buttons to the previous and the next line."""
+        buttons = []
+        for icon, css, tooltip, lines in (("chevron-up", "vk-previous", "Previous line", -1),
+                                          ("chevron-down", "vk-next", "Next line", 1)):  # fmt: skip
+            widget = w.Button(icon=icon, tooltip=tooltip, layout=w.Layout(width="34px"))
+            widget.add_class(css)
+            widget.on_click(lambda _, lines=lines: self.step(lines))
+            buttons.append(widget)
+        return w.HBox(buttons, layout=w.Layout(flex="0 0 auto"))
 
     def show(self, frame: pd.DataFrame, selected: str | None = None) -> None:
         """Shows the lines of `frame`, which has a column `key`."""

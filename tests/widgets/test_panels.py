@@ -145,7 +145,10 @@ def test_tables_sort_by_their_head_and_pick_by_line():
     assert head.description.endswith("↑")
     assert picked == []
     table.list.value = "k3"
-    assert picked == ["k3"]
+    table.step(1)
+    table.step(9)
+    table.step(-1)
+    assert picked == ["k3", "k1", "k2", "k1"]
 
 
 def test_the_front_is_what_no_other_architecture_beats():
