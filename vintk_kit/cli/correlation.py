@@ -74,9 +74,10 @@ def _loaded(benchmark: str, path: Path | None, space: str | None, target: str | 
 
 def _text(table) -> str:
     shown = table[["proxy", "n"]].copy()
-    interval = lambda name, low, high: [  # noqa: E731
-        f"{v:+.2f} [{a:+.2f}, {b:+.2f}]" for v, a, b in zip(table[name], table[low], table[high], strict=True)
-    ]
+
+    def interval(*columns: str) -> list[str]:
+        return ["" if v != v else f"{v:+.2f} [{a:+.2f}, {b:+.2f}]" for v, a, b in table[list(columns)].to_numpy()]
+
     shown["tau"] = interval("tau", "low", "high")
     shown["tau given params"] = interval("partial", "partial_low", "partial_high")
     shown["over params"] = interval("over_control", "over_control_low", "over_control_high")
