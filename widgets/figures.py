@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from .live import running_loop
+
 # Owned by the reader (zoom, hidden curves, brush) and therefore never taken back by an update.
 _KEPT = frozenset({"uirevision", "template", "selections", "dragmode", "autosize", "width"})
 
@@ -47,6 +49,9 @@ class LiveFigure:
     def __init__(self, figure: go.Figure) -> None:
         self.widget = go.FigureWidget(figure)
         self.widget.layout.autosize = True  # as wide as the panel; the height is the figure's
+        self.widget._config = {"responsive": True, "displaylogo": False}
+        self._loop = running_loop()
+        self.widget.observe(lambda _: self._fit_soon(), "_view_count")
         self.widget.add_class("vk-figure")
         self._on_click: Callable[[int, int], None] | None = None
         self._on_brush: Callable[[int, list[int]], None] | None = None
@@ -77,6 +82,11 @@ class LiveFigure:
         state = self.widget._trait_values
         state["_widget_data"] = [trace.to_plotly_json() for trace in self.widget.data]
         state["_widget_layout"] = self.widget.layout.to_plotly_json()
+
+    def _fit_soon(self) -> None:
+        """A figure is drawn 700 pixels wide before its place in the page is known; then it is told to look again."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.widget._send_relayout_msg, {"autosize": True})
 
     def on_click(self, callback: Callable[[int, int], None]) -> None:
         """Calls `callback(trace, point)` when a point is clicked; from any thread, so it should only signal."""
