@@ -51,7 +51,9 @@ class LiveFigure:
         self.widget.layout.autosize = True  # as wide as the panel; the height is the figure's
         self.widget._config = {"responsive": True, "displaylogo": False}
         self._loop = running_loop()
-        self.widget.observe(lambda _: self._fit_soon(), "_view_count")
+        self._fitted = False
+        self.widget.observe(lambda _: setattr(self, "_fitted", False), "_view_count")
+        self.widget.observe(lambda change: self._fit(change["new"]), "_js2py_traceDeltas")
         self.widget.add_class("vk-figure")
         self._on_click: Callable[[int, int], None] | None = None
         self._on_brush: Callable[[int, list[int]], None] | None = None
@@ -83,9 +85,14 @@ class LiveFigure:
         state["_widget_data"] = [trace.to_plotly_json() for trace in self.widget.data]
         state["_widget_layout"] = self.widget.layout.to_plotly_json()
 
-    def _fit_soon(self) -> None:
-        """A figure is drawn 700 pixels wide before its place in the page is known; then it is told to look again."""
-        if self._loop is not None:
+    def _fit(self, report: dict | None) -> None:
+        """Once a view reports that it has drawn, tells it to look at its width again.
+
+        A figure is drawn 700 pixels wide before its place in the page is known. To speak before that report would
+        meet a view without a plot.
+        """
+        if report is not None and not self._fitted and self._loop is not None:
+            self._fitted = True
             self._loop.call_soon_threadsafe(self.widget._send_relayout_msg, {"autosize": True})
 
     def on_click(self, callback: Callable[[int, int], None]) -> None:
