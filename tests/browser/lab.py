@@ -26,6 +26,7 @@ BENIGN = (
     "favicon", "GPU stall", "WebGL", "Failed to load resource: the server responded with a status of 404",
     "Could not determine jupyterlab build status", "language server", "lsp/status", "ERR_NETWORK_CHANGED",
     "api/contents", "Kernel is running over TCP",
+    "_guiEditing",  # plotly's view was told of an update before it had drawn; it then draws the updated figure
 )  # fmt: skip
 
 _OPEN = """() => {
