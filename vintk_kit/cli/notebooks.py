@@ -122,7 +122,8 @@ def _report(finished: Any) -> None:
 
 
 def _list_results(folder: Path) -> None:
-    labels = {"architecture.json": "winner", "*.csv": "table", "report.html": "report"}
-    for pattern, label in labels.items():
-        for path in sorted(folder.rglob(pattern)):
+    """Points at the winner and the tables of a run, not at what each training inside it keeps."""
+    shown = {"architecture.json": "winner", "report.html": "report", "*.csv": "table", "*/*.csv": "table"}
+    for pattern, label in shown.items():
+        for path in sorted(folder.glob(pattern)):
             typer.echo(f"{label:9s} {path}")
