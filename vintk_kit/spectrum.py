@@ -75,6 +75,11 @@ def trace(kernel: Tensor) -> float:
     return float(eigenvalues(kernel).sum())
 
 
+def nuclear_norm(kernel: Tensor) -> float:
+    """Returns Σ √λ, the nuclear norm of the matrix whose rows are the gradients: between the trace and log_det."""
+    return float(eigenvalues(kernel).clamp_min(0).sqrt().sum())
+
+
 def effective_rank(kernel: Tensor) -> float:
     """Returns exp of the entropy of the normalised eigenvalues, between 1 and N; 0 for the zero kernel."""
     values = _resolved(eigenvalues(kernel)).clamp_min(0)
@@ -108,6 +113,7 @@ STATISTICS: dict[str, tuple[Statistic, int]] = {
     "centred_condition_number": (centred_condition_number, -1),
     "log_det": (log_det, 1),
     "trace": (trace, 1),
+    "nuclear_norm": (nuclear_norm, 1),
     "effective_rank": (effective_rank, 1),
     "min_eigenvalue": (min_eigenvalue, 1),
     "max_eigenvalue": (max_eigenvalue, 1),
