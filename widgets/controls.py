@@ -240,6 +240,7 @@ class FourierTuner(Control):
     ) -> None:  # fmt: skip
         super().__init__(settings or FourierSettings(), live=live)
         self._nyquist = image_size / 2
+        self._quiet = False
 
     def children(self) -> list[w.Widget]:
         from vintk_kit.fourier import KINDS
@@ -258,9 +259,30 @@ class FourierTuner(Control):
         }  # fmt: skip
         for name, field in self.fields.items():
             field.add_class(f"vk-{name.replace('_', '-')}")
-            field.observe(lambda _: self._apply(self._read), "value")
+            field.observe(lambda _: self._changed(), "value")
         self._enable(now.kind)
         return [w.HBox(list(self.fields.values()), layout={"flex_flow": "row wrap"})]
+
+    def wait(self) -> None:
+        """Disables every slider until `ready`."""
+        for field in self.fields.values():
+            field.disabled = True
+
+    def ready(self, image_size: int) -> None:
+        """Enables what the kind uses, with bands up to half the side of the images."""
+        top, unlimited = image_size / 2, self.value.high is None
+        if top != self._nyquist:
+            self._nyquist, self._quiet = top, True
+            for name in ("low", "high"):
+                self.fields[name].max = top
+            self.fields["low"].value = min(self.value.low, top)
+            self.fields["high"].value = top if unlimited else min(self.value.high, top)
+            self._quiet = False
+        self._enable(self.value.kind)
+
+    def _changed(self) -> None:
+        if not self._quiet:
+            self._apply(self._read)
 
     def _read(self) -> None:
         """Takes every field, so that what the sliders show and what the object holds never drift apart."""

@@ -35,7 +35,7 @@ class FourierPanel:
         settings.features()  # refuse impossible settings here, not in a worker thread
         self.result: FourierResult | None = None
         self._view: w.Widget | None = None
-        self._job = LatestJob(lab, self._show, self._fail, self._begin)
+        self._job = LatestJob(lab, self._show, self._fail, self._begin, self._tell)
 
     @property
     def features(self) -> Any:
@@ -74,34 +74,48 @@ class FourierPanel:
         return self._view
 
     def _build(self) -> None:
-        self.tuner = FourierTuner(self.settings, image_size=self.lab.image_size)
-        self.tuner.on_change(lambda settings: self._job.submit(FourierSettings(**vars(settings))))
+        self.tuner = FourierTuner(self.settings)
+        controls = self.tuner.children()
+        self.tuner.wait()
+        self.tuner.on_change(self._submit)
         self._status, self._message = w.HTML(), w.HTML()
         self._status.add_class("vk-status")
         self._message.add_class("vk-message")
         self._picture = w.HTML(layout=w.Layout(height="104px", overflow="hidden"))
         self._picture.add_class("vk-picture")
-        self._numbers = w.HTML(layout=w.Layout(min_height="130px"))
+        self._numbers = w.HTML(layout=w.Layout(min_height="150px"))
         self._numbers.add_class("vk-numbers")
-        self.live_figure = LiveFigure(empty("Computing the first kernels…", height=560))
+        self.live_figure = LiveFigure(empty("Preparing the first kernels…", height=560))
         self._view = w.VBox([
-            style(), *self.tuner.children(), self._status, self._message, self.tuner.message, self._picture,
+            style(), *controls, self._status, self._message, self.tuner.message, self._picture,
             self.live_figure.widget, self._numbers,
         ])  # fmt: skip
         self._view.add_class("vk-panel")
+        self._say("Preparing images and networks…")
         if self.result is None:
-            self._job.submit(FourierSettings(**vars(self.settings)))
+            self._submit(self.settings)
         else:
             self._show(self.settings, self.result)
 
+    def _submit(self, settings: FourierSettings) -> None:
+        self._job.submit(FourierSettings(**vars(settings)))
+
+    def _say(self, words: str) -> None:
+        self._status.value = f'<span role="status">{words}</span>'
+
     def _begin(self, settings: FourierSettings) -> None:
+        if self._view is not None and self.result is not None:
+            self._say("Computing…")
+
+    def _tell(self, words: str) -> None:
         if self._view is not None:
-            self._status.value = '<span role="status">Computing…</span>'
+            self._say(f"Computing: {words}…")
 
     def _show(self, settings: FourierSettings, result: FourierResult) -> None:
         self._keep(settings, result)
         if self._view is None:
             return
+        self.tuner.ready(self.lab.image_size)
         self.live_figure.show(result.figure)
         picture = base64.b64encode(result.picture).decode()
         label = f"probe image, then its mapped channels: {html.escape(settings.kind)}"
@@ -109,12 +123,17 @@ class FourierPanel:
         self._picture.value = f'<img alt="{label}" style="{look}" src="data:image/png;base64,{picture}">'
         self._numbers.value = statistics_html(result.table) + scores_html(result.scores)
         self._message.value = ""
-        self._status.value = f'<span role="status">Computed in {result.seconds * 1000:.0f} ms</span>'
+        self._say(f"Computed in {result.seconds * 1000:.0f} ms")
 
     def _fail(self, settings: FourierSettings, error: Exception) -> None:
-        if self._view is not None:
-            self._status.value = '<span role="status">Not computed</span>'
-            self._message.value = message_html(describe_error(error))
+        if self._view is None:
+            return
+        self._say("Not computed")
+        self._message.value = message_html(describe_error(error))
+        if self.lab.prepared:
+            self.tuner.ready(self.lab.image_size)
+        if self.result is None:
+            self.live_figure.show(empty("Nothing to show", height=560))
 
     def _ipython_display_(self) -> None:
         from IPython.display import display
@@ -161,7 +180,8 @@ def fourier_panel(
         kernel, `panel.scores` the scores.
 
     Raises:
-        InputError: Impossible settings, unknown space or data set.
+        InputError: Impossible settings. An unknown space or data set is a message in the panel, which appears before
+            either is loaded; with `live=False` it is raised.
     """
     if not 2 <= batch_size <= 64:
         raise bad_value("batch_size", batch_size, "2 to 64 images")
@@ -172,4 +192,6 @@ def fourier_panel(
         space, data=data, batch_size=batch_size, image_size=image_size, architectures=architectures, count=count,
         seed=seed,
     )  # fmt: skip
+    if not live:
+        lab.prepare()
     return FourierPanel(lab, features or FourierSettings(), live=live)

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from vintk_kit import frequency_bias as fb
 from vintk_kit.plots import frequency as draw
+from vintk_kit.plots.template import HEIGHT, empty
 
 from .figures import LiveFigure
 from .jobs import LatestJob
@@ -64,6 +65,7 @@ class FrequencyPanel:
     def __init__(self, settings: FrequencySettings, *, live: bool = True) -> None:
         self.settings, self.live = settings, live
         self._view: w.Widget | None = None
+        self._drawn = False
         self._job = LatestJob(_figures, self._show, self._fail, self._begin)
 
     def figures(self) -> tuple[go.Figure, go.Figure]:
@@ -96,15 +98,19 @@ class FrequencyPanel:
             control.observe(lambda change, name=name: self._changed(name, change["new"]), "value")
         self._status, self._message = w.HTML(), w.HTML()
         self._status.add_class("vk-status")
-        curves, signal = self.figures()
-        self._curves, self._signal = LiveFigure(curves), LiveFigure(signal)
+        self._curves, self._signal = (LiveFigure(empty(text, height=HEIGHT)) for text in
+                                      ("Training the first networks…", "Fitting the signal…"))  # fmt: skip
         sliders = w.HBox(list(self.controls.values()), layout=w.Layout(flex_flow="row wrap"))
         self._view = w.VBox([style(), sliders, self._status, self._message, self._curves.widget, self._signal.widget])
         self._view.add_class("vk-panel")
-        self._status.value = "Ready"
+        self._status.value = "Training the first networks…"
+        self._submit()
 
     def _changed(self, name: str, value: Any) -> None:
         setattr(self.settings, name, value)
+        self._submit()
+
+    def _submit(self) -> None:
         self._job.submit(FrequencySettings(**asdict(self.settings)))
 
     def _begin(self, settings: FrequencySettings) -> None:
@@ -113,11 +119,15 @@ class FrequencyPanel:
     def _show(self, settings: FrequencySettings, figures: tuple[go.Figure, go.Figure]) -> None:
         for live, figure in zip((self._curves, self._signal), figures, strict=True):
             live.show(figure)
+        self._drawn = True
         self._message.value = ""
         self._status.value = f"Trained on k = {', '.join(map(str, settings.frequencies))}"
 
     def _fail(self, settings: FrequencySettings, error: Exception) -> None:
         self._status.value = "Not trained"
+        if not self._drawn:
+            for live in (self._curves, self._signal):
+                live.show(empty("Nothing to show"))
         self._message.value = message_html(describe_error(error))
 
     def _ipython_display_(self) -> None:

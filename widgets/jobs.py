@@ -71,6 +71,7 @@ class LatestJob:
         on_result: Called with (settings, result) on the kernel's loop.
         on_error: Called with (settings, exception) on the kernel's loop.
         on_start: Called with (settings) on the kernel's loop when a computation begins.
+        on_progress: Called with (words) on the kernel's loop; `function` then takes `report` as a second argument.
 
     Without an event loop (scripts, tests), `submit` computes at once in the calling thread.
     """
@@ -81,7 +82,9 @@ class LatestJob:
         on_result: Callable[[Any, Any], None],
         on_error: Callable[[Any, Exception], None],
         on_start: Callable[[Any], None] | None = None,
+        on_progress: Callable[[str], None] | None = None,
     ) -> None:
+        self._on_progress = on_progress
         self._function, self._on_result, self._on_error = function, on_result, on_error
         self._on_start = on_start or (lambda settings: None)
         self._loop = running_loop()
@@ -120,7 +123,8 @@ class LatestJob:
     def _compute(self, settings: Any, deliver: Callable) -> None:
         try:
             deliver(self._on_start, settings)
-            result = self._function(settings)
+            report = (lambda words: deliver(self._on_progress, words),) if self._on_progress else ()
+            result = self._function(settings, *report)
         except Exception as error:
             deliver(self._on_error, settings, error)
         else:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,8 @@ from vintk_kit.plots.kernels import eigenvalue_curves, kernel_figure, montage, r
 
 from .settings import FourierSettings
 
+Report = Callable[[str], None]
+PATIENCE = 0.6  # seconds of silence before progress is told: quick updates should not flicker
 GROUPS = "attention+mlp"  # patch embedding and head dominate the whole kernel and hide what the blocks do
 
 
@@ -38,7 +43,10 @@ class FourierResult:
 
 
 class FourierLab:
-    """Computes a `FourierResult` per setting; what does not depend on the setting is computed once.
+    """Computes a `FourierResult` per setting; what does not depend on the setting is computed once, at first use.
+
+    Construction costs nothing, so that a panel can be shown before space, images and kernels are there. Any thread
+    may ask; settings asked for twice in a row are computed once.
 
     Args:
         space: Spec of the space.
@@ -55,23 +63,67 @@ class FourierLab:
         self, space: str, *, data: str, batch_size: int, image_size: int | None, architectures: Any, count: int,
         seed: int, groups: str = GROUPS,
     ) -> None:  # fmt: skip
-        from vintk_kit.data import probe_batch
-        from vintk_kit.spaces import get_space
-
-        self.space, self.seed, self.groups = get_space(space), seed, groups
-        self.image_size = image_size or self.space.image_size
-        self.images = probe_batch(data, n=batch_size, image_size=self.image_size, seed=seed).images
-        rng = np.random.default_rng([seed, 17])
-        self.architectures = list(architectures or (self.space.sample(rng) for _ in range(count)))
+        self._space, self._data, self._batch_size, self._side = space, data, batch_size, image_size
+        self._given, self._count, self.seed, self.groups = architectures, count, seed, groups
+        self._lock = threading.Lock()
+        self._last: tuple[dict, FourierResult] | None = None
         self._supernets: dict[int, Any] = {}
         self._plain: list | None = None
         self._answer: pd.DataFrame | None = None
 
-    def __call__(self, settings: FourierSettings) -> FourierResult:
+    @cached_property
+    def space(self) -> Any:
+        """The search space."""
+        from vintk_kit.spaces import get_space
+
+        return get_space(self._space)
+
+    @cached_property
+    def image_size(self) -> int:
+        """Side of the images."""
+        return self._side or self.space.image_size
+
+    @cached_property
+    def images(self) -> Any:
+        """The probe batch, (N, 3, H, W)."""
+        from vintk_kit.data import probe_batch
+
+        return probe_batch(self._data, n=self._batch_size, image_size=self.image_size, seed=self.seed).images
+
+    @cached_property
+    def architectures(self) -> list:
+        """The architectures that are scored."""
+        rng = np.random.default_rng([self.seed, 17])
+        return list(self._given or (self.space.sample(rng) for _ in range(self._count)))
+
+    def prepare(self) -> None:
+        """Loads space, images and architectures, or raises why it cannot."""
+        _ = self.space, self.images, self.architectures
+
+    @property
+    def prepared(self) -> bool:
+        """Whether space, images and architectures are there."""
+        return {"space", "images", "architectures"} <= vars(self).keys()
+
+    def __call__(self, settings: FourierSettings, report: Report = lambda words: None) -> FourierResult:
+        """Computes one setting.
+
+        Args:
+            settings: What the sliders show.
+            report: Told in words what is being computed, once that takes longer than a moment.
+        """
+        with self._lock:
+            if self._last is None or self._last[0] != vars(settings):
+                self._last = dict(vars(settings)), self._compute(settings, _patient(report))
+            return self._last[1]
+
+    def _compute(self, settings: FourierSettings, report: Report) -> FourierResult:
         began = time.monotonic()
+        self.prepare()
         features = settings.features()
         mapped = features(self.images)
-        plain_kernels, mapped_kernels = self._plain_kernels(), self._kernels(mapped)
+        plain_kernels = self._plain_kernels(report)
+        mapped_kernels = self._kernels(mapped, report)
         kernels = {"plain": plain_kernels[0], "mapped": mapped_kernels[0]}
         scores = pd.DataFrame({
             "architecture": [chr(ord("A") + index) for index in range(len(self.architectures))],
@@ -79,6 +131,7 @@ class FourierLab:
             "plain": [_score(kernel) for kernel in plain_kernels],
             "mapped": [_score(kernel) for kernel in mapped_kernels],
         })  # fmt: skip
+        report("frequency response")
         before, after = self.images.numpy(), mapped.numpy()
         figure = kernel_figure(
             {"plain": radial_power(before), "mapped": radial_power(after)},
@@ -94,15 +147,19 @@ class FourierLab:
             architecture, in_channels=channels, image_size=self.image_size, weights=self._supernets[channels]
         )
 
-    def _kernels(self, images: Any) -> list[np.ndarray]:
+    def _kernels(self, images: Any, report: Report) -> list[np.ndarray]:
         from vintk_kit.ntk import tangent_kernel
 
-        networks = (self._network(architecture, images.shape[1]) for architecture in self.architectures)
-        return [tangent_kernel(network, images).group(self.groups).numpy() for network in networks]
+        kernels = []
+        for index, architecture in enumerate(self.architectures, 1):
+            report(f"kernel {index} of {len(self.architectures)}")
+            network = self._network(architecture, images.shape[1])
+            kernels.append(tangent_kernel(network, images).group(self.groups).numpy())
+        return kernels
 
-    def _plain_kernels(self) -> list[np.ndarray]:
+    def _plain_kernels(self, report: Report) -> list[np.ndarray]:
         if self._plain is None:
-            self._plain = self._kernels(self.images)
+            self._plain = self._kernels(self.images, report)
         return self._plain
 
     def _response(self, features: Any, channels: int) -> pd.DataFrame:
@@ -118,6 +175,11 @@ class FourierLab:
         frequencies = [k for k in (1, 3, 6, 10) if k <= self.image_size // 2]
         found = frequency_response(network, self.images[:4], frequencies, groups=[self.groups])
         return found[found["group"] == self.groups].assign(group=name)
+
+
+def _patient(report: Report) -> Report:
+    began = time.monotonic()
+    return lambda words: report(words) if time.monotonic() - began > PATIENCE else None
 
 
 def _behind(features: Any, network: Any) -> Any:

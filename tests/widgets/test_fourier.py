@@ -63,7 +63,7 @@ def test_wrong_input_is_refused_before_any_work():
     with pytest.raises(InputError, match="batch_size"):
         fourier_panel(batch_size=1)
     with pytest.raises(InputError, match="search space"):
-        fourier_panel("nothing")
+        fourier_panel("nothing", live=False)
 
 
 def test_a_card_shows_sizes_choices_and_differences(small):

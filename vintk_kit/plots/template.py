@@ -10,6 +10,9 @@ import plotly.graph_objects as go
 import plotly.io as pio
 
 from vintk_kit.errors import bad_value
+from vintk_kit.plots.renderers import load_renderers
+
+load_renderers()
 
 PALETTE = ("#4c8fc7", "#d1603d", "#2f9e7e", "#a672bd", "#b8860b", "#c4568a", "#6f8f2f", "#7f7fd6", "#8a8a8a")
 SEQUENTIAL = "Cividis"

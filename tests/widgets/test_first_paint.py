@@ -1,0 +1,108 @@
+"""A panel is there before its numbers: nothing is loaded or computed in the cell that shows it."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import vintk_kit.data
+import vintk_kit.frequency_bias
+import vintk_kit.ntk
+import vintk_kit.spaces
+from vintk_kit.widgets import fourier_panel, frequency_panel
+
+WORK = ((vintk_kit.spaces, "get_space"), (vintk_kit.data, "probe_batch"), (vintk_kit.ntk, "tangent_kernel"),
+        (vintk_kit.frequency_bias, "learning_curves"))  # fmt: skip
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Names of the working functions that are called, each with its thread; they wait until the gate opens."""
+    seen, gate = [], threading.Event()
+
+    def watched(name, function):
+        def call(*args, **options):
+            seen.append((name, threading.current_thread()))
+            assert gate.wait(60)
+            return function(*args, **options)
+
+        return call
+
+    for module, name in WORK:
+        monkeypatch.setattr(module, name, watched(name, getattr(module, name)))
+    return seen, gate
+
+
+@pytest.mark.parametrize(
+    ("build", "work"),
+    [
+        (lambda: fourier_panel(batch_size=4, count=1), {"get_space", "probe_batch", "tangent_kernel"}),
+        (lambda: frequency_panel(width=64, steps=20), {"learning_curves"}),
+    ],
+)
+def test_a_panel_is_shown_before_anything_is_computed(calls, build, work):
+    seen, gate = calls
+
+    async def show():
+        panel = build()
+        assert "vk-panel" in panel.view._dom_classes
+        assert "Prepar" in panel._status.value or "Train" in panel._status.value
+        gate.set()
+        async with asyncio.timeout(60):
+            while not panel._job.idle:
+                await asyncio.sleep(0.01)
+        return panel
+
+    asyncio.run(show())
+    assert {name for name, _ in seen} == work
+    assert threading.main_thread() not in {thread for _, thread in seen}
+
+
+def test_sliders_wait_for_the_images_and_then_end_at_half_their_side():
+    async def show():
+        panel = fourier_panel(batch_size=2, count=1, image_size=16)
+        assert panel.view
+        assert all(field.disabled for field in panel.tuner.fields.values())
+        async with asyncio.timeout(60):
+            while panel.result is None:
+                await asyncio.sleep(0.01)
+        return panel
+
+    panel = asyncio.run(show())
+    fields = panel.tuner.fields
+    assert (fields["low"].max, fields["high"].max) == (8, 8)
+    assert {name for name, field in fields.items() if not field.disabled} == {"kind", "low", "high"}
+    assert panel.settings.high is None
+    assert panel.frame is panel.result.table  # the next cell waits for no second computation
+
+
+def test_an_unknown_space_is_a_message_in_the_panel():
+    async def show():
+        panel = fourier_panel("nothing")
+        assert panel.view
+        async with asyncio.timeout(60):
+            while not panel._message.value:
+                await asyncio.sleep(0.01)
+        return panel
+
+    panel = asyncio.run(show())
+    assert "search space: got &#x27;nothing&#x27;" in panel._message.value
+    assert "Traceback" not in panel._message.value
+
+
+def test_importing_a_panel_loads_neither_statistics_nor_grammars():
+    code = """
+import sys
+from vintk_kit.widgets import fourier_panel, search_panel, correlation_panel
+import plotly.graph_objects as go
+go.FigureWidget()
+heavy = "torch timm torchvision scipy sklearn skimage optuna distributed dask matplotlib rfc3987_syntax".split()
+print([name for name in heavy if name in sys.modules])
+import jsonschema
+check = jsonschema.FormatChecker()
+print(check.conforms("http://a.b/c", "iri"), check.conforms("a b", "iri"))
+"""
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert answer.stdout.split("\n")[:2] == ["[]", "True False"]
