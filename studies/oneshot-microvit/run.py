@@ -1,88 +1,114 @@
 """One-shot accuracy, ViNTK and from-scratch accuracy of microvit-32 on photopatch, and how they correlate.
 
-Run:  python studies/oneshot-microvit/run.py     (resumable; writes its tables beside this file)
+    python studies/oneshot-microvit/run.py
+
+From-scratch accuracies are those of the committed benchmark `microvit-photopatch`; only the supernet is trained here,
+on the window of multiply-adds that the benchmark was drawn from. Resumable: supernet, one-shot accuracies and scores
+are kept in runs/study-oneshot-microvit. Writes results.csv (a row per architecture), tau.csv (Kendall's tau-b of each
+pair, with 95 % bootstrap intervals over architectures) and study.json beside this file.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import time
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
 from tqdm import tqdm
 
-from vintk_kit.spaces import get_space
-from vintk_kit.training import train_quick
-from vintk_kit.training.supernet import load_supernet, one_shot, train_supernet
+from vintk_kit.benchmarks import Benchmark, get_benchmark
+from vintk_kit.correlation import Interval, pair_signs, partial, resample_counts, taus
+from vintk_kit.manifest import bind_parameters, environment, write_json
+from vintk_kit.paths import run_folder
+from vintk_kit.proxies.kernel import VINTK_DEFAULT
+from vintk_kit.scoring import score, wide
+from vintk_kit.spaces import Architecture, Supernet
+from vintk_kit.training.supernet import one_shot, train_supernet
 
 HERE = Path(__file__).resolve().parent
+RUN = "study-oneshot-microvit"
 COLUMNS = ("one_shot", "vintk", "ntk", "params", "accuracy")
+MAX_MACS = 9e6
+"""The benchmark's window, see `microvit_photopatch.json`."""
+SEEDS = (0, 1, 2)
+RESAMPLES = 1000
 
 
-def architectures(count: int, max_params: float) -> list:
-    """Uniform draws under a parameter limit, which keeps from-scratch training short."""
-    space, rng, found = get_space("microvit-32"), np.random.default_rng(2026), []
-    while len(found) < count:
-        arch = space.sample(rng)
-        if arch["patch_size"] == 8 and space.params(arch) <= max_params and arch not in found:
-            found.append(arch)
-    return found
+def supernet(space: str, epochs: int) -> tuple[Supernet, list[dict[str, Any]]]:
+    """The trained supernet, and the epochs that this call trained."""
+    history = []
+    with tqdm(total=epochs, desc="supernet") as bar:
+
+        def show(row: dict[str, Any]) -> None:
+            history.append(row)
+            bar.update(row["epoch"] - bar.n)
+            bar.set_postfix_str(f"loss {row['train_loss']:.3f}")
+
+        return train_supernet(space, epochs=epochs, max_macs=MAX_MACS, run=RUN, on_epoch=show), history
 
 
-def supernet(epochs: int):
-    """The trained supernet; read from its file when it is there."""
-    file = HERE / "supernet.safetensors"
-    if file.is_file():
-        return load_supernet(file)
-    bar = tqdm(total=epochs, desc="supernet")
-    trained = train_supernet("microvit-32", epochs=epochs, on_epoch=lambda row: bar.update())
-    from vintk_kit.training.supernet import save_supernet
-
-    save_supernet(trained, file)
-    return trained
-
-
-def scratch(chosen: list, epochs: int) -> pd.DataFrame:
-    """From-scratch accuracies, appended to a file as they come."""
-    file = HERE / "scratch.csv"
+def one_shots(space: str, trained: Supernet, chosen: list[Architecture], epochs: int) -> pd.DataFrame:
+    """One-shot accuracies in per cent on the whole test split, appended to a file as they come."""
+    bind_parameters(run_folder(RUN), "one_shot", {"epochs": epochs})
+    file = run_folder(RUN) / "one_shot.csv"
     rows = pd.read_csv(file).to_dict("records") if file.is_file() else []
     known = {row["key"] for row in rows}
-    for arch in tqdm(chosen, desc="from scratch"):
-        if arch.key not in known:
-            accuracy, seconds = train_quick("microvit-32", arch, epochs=epochs)
-            rows.append({"key": arch.key, "accuracy": accuracy, "seconds": seconds})
-            pd.DataFrame(rows).to_csv(file, index=False)
+    for arch in tqdm([arch for arch in chosen if arch.key not in known], desc="one-shot"):
+        found = one_shot(space, trained, [arch]).iloc[0]
+        rows.append({"key": arch.key, "one_shot": round(100 * found["one_shot"], 3)})
+        pd.DataFrame(rows).to_csv(file, index=False)
     return pd.DataFrame(rows)
 
 
-def scores(chosen: list) -> pd.DataFrame:
-    """ViNTK and NTK of the untrained networks."""
-    from vintk_kit.scoring import score, wide
+def scores(benchmark: Benchmark, chosen: list[Architecture]) -> pd.DataFrame:
+    """ViNTK and NTK of the untrained networks, means over three seeds."""
+    proxies = ["vintk", "ntk"]
+    rows = score(benchmark.space, chosen, proxies, seeds=SEEDS, run=RUN, **benchmark.scoring)
+    table = list(tqdm(rows, total=len(chosen) * len(proxies) * len(SEEDS), desc="scores"))
+    return wide(pd.DataFrame(table))[["key", *proxies]]
 
-    rows = list(score("microvit-32", chosen, "vintk,ntk", data="photopatch", seeds=(0, 1, 2)))
-    return wide(pd.DataFrame(rows))[["key", "vintk", "ntk"]]
+
+def correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """Tau of each pair of columns, and the partial tau given the parameter count."""
+    counts = resample_counts(len(table), RESAMPLES, seed=0)
+    signs = {name: pair_signs(table[name].to_numpy(float)) for name in COLUMNS}
+    rows = []
+    for a, b in itertools.combinations(COLUMNS, 2):
+        pair = taus(signs[a], signs[b], counts)
+        tau = Interval.of(pair)
+        row = {"a": a, "b": b, "n": len(table), "tau": tau.value, "low": tau.low, "high": tau.high}
+        if "params" not in (a, b):
+            size = (taus(signs[name], signs["params"], counts) for name in (a, b))
+            given = Interval.of(partial(pair, *size))
+            row |= {"partial": given.value, "partial_low": given.low, "partial_high": given.high}
+        rows.append(row)
+    return pd.DataFrame(rows).round(4)
 
 
 def main() -> None:
-    """Writes results.csv (one row per architecture) and tau.csv (Kendall's tau-b of each pair)."""
-    options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("--count", type=int, default=24)
-    options.add_argument("--epochs", type=int, default=2)
-    options.add_argument("--supernet-epochs", type=int, default=3)
-    options.add_argument("--max-params", type=float, default=300_000)
-    given = options.parse_args()
-    chosen = architectures(given.count, given.max_params)
-    table = one_shot("microvit-32", supernet(given.supernet_epochs), chosen, limit=1000)
-    table = table.merge(scratch(chosen, given.epochs), on="key").merge(scores(chosen), on="key")
+    """Runs what is missing and writes the tables."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--epochs", type=int, default=80, help="of the supernet")
+    epochs = options.parse_args().epochs
+    benchmark, about, began = get_benchmark("microvit-photopatch"), environment(), time.perf_counter()
+    chosen = [Architecture.from_json(text) for text in benchmark.frame["architecture"]]
+    trained, history = supernet(benchmark.space, epochs)
+    shots = one_shots(benchmark.space, trained, chosen, epochs)
+    table = benchmark.frame[["key", "architecture", "params", "accuracy"]]
+    table = table.merge(shots, on="key").merge(scores(benchmark, chosen), on="key")
     table.to_csv(HERE / "results.csv", index=False)
-    rows = []
-    for a, b in itertools.combinations(COLUMNS, 2):
-        tau = kendalltau(table[a], table[b], nan_policy="omit")
-        rows.append({"a": a, "b": b, "tau": tau.statistic, "p": tau.pvalue, "n": len(table)})
-    pd.DataFrame(rows).to_csv(HERE / "tau.csv", index=False)
+    correlations(table).to_csv(HERE / "tau.csv", index=False)
+    means = table[["one_shot", "accuracy"]].agg(["mean", "min", "max"]).round(2).to_dict()
+    write_json(HERE / "study.json", about | {
+        "command": f"python studies/oneshot-microvit/run.py --epochs {epochs}",
+        "supernet": {"epochs": epochs, "max_macs": MAX_MACS, "epochs_of_this_call": len(history),
+                     "last_train_loss": history[-1]["train_loss"] if history else None},
+        "vintk": VINTK_DEFAULT, "seeds": SEEDS, "resamples": RESAMPLES, "architectures": len(table),
+        "accuracies": means, "seconds": round(time.perf_counter() - began),
+    })  # fmt: skip
 
 
 if __name__ == "__main__":

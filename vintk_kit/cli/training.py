@@ -103,7 +103,7 @@ def supernet_command(
 
     found, folder = get_space(space), run_folder(run)
     trained = train_supernet(
-        found, data=data, epochs=epochs, lr=lr, seed=seed, root=root, file=folder / "supernet.safetensors",
+        found, data=data, epochs=epochs, lr=lr, seed=seed, root=root, run=folder,
         on_epoch=lambda row: typer.echo(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, {row['seconds']:.0f} s"),
     )  # fmt: skip
     rng = np.random.default_rng([seed, 13])

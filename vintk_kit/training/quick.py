@@ -149,7 +149,7 @@ def train_quick(
     optimizer = torch.optim.AdamW(groups, lr=lr, foreach=True)
     per_epoch = len(tensors.train) // batch_size
     total = epochs * per_epoch
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _cosine(step, total))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, total))
     generator = torch.Generator().manual_seed(seed)
     for _ in range(epochs):
         order = torch.randperm(len(tensors.train), generator=generator)
@@ -164,11 +164,12 @@ def train_quick(
     return accuracy, time.perf_counter() - start
 
 
-def _cosine(step: int, total: int) -> float:
+def warm_cosine(step: int, total: int) -> float:
+    """Factor of the learning rate: linear over a tenth of the steps, then cosine to zero."""
     warm = max(1, total // 10)
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm)))
+    return float(0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
 
 
 def train_many(

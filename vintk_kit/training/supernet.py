@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -15,10 +16,19 @@ from torch.func import functional_call
 from torch.nn import functional
 
 from vintk_kit.errors import NumericalError, StoreError, bad_value
+from vintk_kit.manifest import bind_parameters
+from vintk_kit.paths import run_folder
 from vintk_kit.search.window import Sampler, Window
 from vintk_kit.spaces import Architecture, SearchSpace, Supernet, get_space
-from vintk_kit.training.checkpoint import load_weights, save_weights
-from vintk_kit.training.quick import predict, shift_and_flip, tensor_data
+from vintk_kit.training.checkpoint import (
+    last_checkpoint,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from vintk_kit.training.images import derived_seed
+from vintk_kit.training.quick import TensorData, predict, shift_and_flip, tensor_data, warm_cosine
 
 
 def train_supernet(
@@ -32,8 +42,9 @@ def train_supernet(
     smoothing: float = 0.1,
     clip_grad: float = 1.0,
     max_params: float | None = None,
+    max_macs: float | None = None,
     seed: int = 0,
-    file: str | Path | None = None,
+    run: str | Path | None = None,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     stop: threading.Event | None = None,
     root: str | Path | None = None,
@@ -54,8 +65,10 @@ def train_supernet(
         smoothing: Label smoothing.
         clip_grad: Largest gradient norm.
         max_params: Samples only architectures of at most so many parameters; None samples the whole space.
+        max_macs: Same for multiply-adds.
         seed: Seed of weights, order, augmentation and sampled architectures.
-        file: Where to write the weights; also after each epoch, so that a kill loses one epoch at most.
+        run: Run name; weights go to `supernet.safetensors` there, and the same call goes on after the last finished
+            epoch. None writes nothing.
         on_epoch: Called with epoch, train_loss, lr, seconds, images_per_second.
         stop: When set, returns after the present step.
         root: Folder of the data.
@@ -64,7 +77,9 @@ def train_supernet(
         The trained supernet, for `space.build(..., weights=...)`.
 
     Raises:
+        InputError: For epochs, a batch or limits that do not fit.
         NumericalError: When the loss is NaN or infinite.
+        StoreError: If the run was started with other parameters or its checkpoint is damaged.
     """
     if epochs < 1:
         raise bad_value("epochs", epochs, "a whole number of at least 1")
@@ -72,53 +87,108 @@ def train_supernet(
     tensors = tensor_data(data, space.image_size, root)
     if not 1 <= batch_size <= len(tensors.train):
         raise bad_value("batch_size", batch_size, f"1 to {len(tensors.train)}, the training split")
-    supernet = space.supernet(seed, num_classes=len(tensors.classes), image_size=space.image_size)
-    shared = {name: torch.nn.Parameter(tensor.clone()) for name, tensor in supernet.state.items()}
-    groups = [
-        {"params": [p for p in shared.values() if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in shared.values() if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, lr=lr)
-    steps = len(tensors.train) // batch_size
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, lr, total_steps=epochs * steps + 1, pct_start=0.1, cycle_momentum=False
-    )
-    sampler = Sampler(space, Window(params=(None, max_params)), {})
-    rng, generator = np.random.default_rng([seed, 7]), torch.Generator().manual_seed(seed)
-    pad = max(1, space.image_size // 16)
-    for epoch in range(epochs):
-        started, losses = time.perf_counter(), []
-        order = torch.randperm(len(tensors.train), generator=generator)
-        for index in order[: steps * batch_size].split(batch_size):
-            images = shift_and_flip(tensors.train[index], generator, pad)
-            logits = _forward(space, sampler.sample(rng), supernet, shared, images)
-            loss = functional.cross_entropy(logits, tensors.train_labels[index], label_smoothing=smoothing)
-            if not torch.isfinite(loss):
-                raise NumericalError(
-                    f"supernet training: loss is {loss.item()} in epoch {epoch + 1}; allowed: a smaller lr"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_([p for p in shared.values() if p.grad is not None], clip_grad)
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-            if stop is not None and stop.is_set():
+    sampler = Sampler(space, Window(params=(None, max_params), macs=(None, max_macs)), {})
+    recipe = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "weight_decay": weight_decay, "smoothing": smoothing,
+        "clip_grad": clip_grad, "seed": seed,
+    }  # fmt: skip
+    training = _Entangled(sampler, tensors, **recipe)
+    if run is not None:
+        training.open(run_folder(run), {
+            **recipe, "space": space.name, "data": data, "max_params": max_params, "max_macs": max_macs,
+        })  # fmt: skip
+    return training.run(on_epoch, stop or threading.Event())
+
+
+class _Entangled:
+    # Draws depend on seed and epoch only, so a checkpoint after an epoch is all that resuming needs.
+
+    def __init__(
+        self, sampler: Sampler, tensors: TensorData, *, epochs: int, batch_size: int, lr: float, weight_decay: float,
+        smoothing: float, clip_grad: float, seed: int,
+    ) -> None:  # fmt: skip
+        self.sampler, self.space, self.tensors = sampler, sampler.space, tensors
+        self.epochs, self.batch_size, self.seed = epochs, batch_size, seed
+        self.lr, self.smoothing, self.clip_grad = lr, smoothing, clip_grad
+        sizes = {"num_classes": len(tensors.classes), "image_size": self.space.image_size}
+        self.initial = self.space.supernet(seed, **sizes)
+        self.shared = {name: torch.nn.Parameter(tensor.clone()) for name, tensor in self.initial.state.items()}
+        groups = [
+            {"params": [p for p in self.shared.values() if p.ndim > 1], "weight_decay": weight_decay},
+            {"params": [p for p in self.shared.values() if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self.optimizer = torch.optim.AdamW(groups, lr=lr)
+        self.steps = len(tensors.train) // batch_size
+        self.epoch = 0
+        self.folder: Path | None = None
+
+    def open(self, folder: Path, parameters: dict[str, Any]) -> None:
+        bind_parameters(folder, "supernet", parameters)
+        self.folder = folder
+        found = last_checkpoint(folder / "supernet")
+        if found is None:
+            return
+        saved = load_checkpoint(found)
+        with torch.no_grad():
+            for name, parameter in self.shared.items():
+                parameter.copy_(saved.tensors[name])
+        self.optimizer.load_state_dict(saved.optimizer)
+        self.epoch = saved.progress["epoch"]
+
+    def run(self, on_epoch: Callable[[dict[str, Any]], None] | None, stop: threading.Event) -> Supernet:
+        while self.epoch < self.epochs and not stop.is_set():
+            started = time.perf_counter()
+            losses = self._train_epoch(stop)
+            if len(losses) < self.steps:
                 break
-        trained = _detached(supernet, shared)
-        if file is not None:
-            save_supernet(trained, file)
-        if on_epoch is not None:
+            self.epoch += 1
+            self._save()
             seconds = time.perf_counter() - started
-            on_epoch(
-                {
-                    "epoch": epoch + 1, "train_loss": float(np.mean(losses)), "lr": schedule.get_last_lr()[0],
-                    "images_per_second": len(losses) * batch_size / seconds, "seconds": seconds,
-                }
-            )  # fmt: skip
-        if stop is not None and stop.is_set():
-            break
-    return trained
+            if on_epoch is not None:
+                on_epoch({
+                    "epoch": self.epoch, "train_loss": float(np.mean(losses)),
+                    "lr": self.optimizer.param_groups[0]["lr"],
+                    "images_per_second": self.steps * self.batch_size / seconds, "seconds": seconds,
+                })  # fmt: skip
+        return self.trained()
+
+    def _train_epoch(self, stop: threading.Event) -> list[float]:
+        generator = torch.Generator().manual_seed(derived_seed(self.seed, self.epoch))
+        rng, sampler = np.random.default_rng([self.seed, 7, self.epoch]), copy.copy(self.sampler)  # it adapts
+        order, losses = torch.randperm(len(self.tensors.train), generator=generator), []
+        for step, index in enumerate(order[: self.steps * self.batch_size].split(self.batch_size)):
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.lr * warm_cosine(self.epoch * self.steps + step, self.epochs * self.steps)
+            images = shift_and_flip(self.tensors.train[index], generator, max(1, self.space.image_size // 16))
+            losses.append(self._train_step(sampler.sample(rng), images, self.tensors.train_labels[index]))
+            if stop.is_set():
+                break
+        return losses
+
+    def _train_step(self, arch: Architecture, images: torch.Tensor, labels: torch.Tensor) -> float:
+        logits = _forward(self.space, arch, self.initial, self.shared, images)
+        loss = functional.cross_entropy(logits, labels, label_smoothing=self.smoothing)
+        if not torch.isfinite(loss):
+            raise NumericalError(
+                f"supernet training: loss is {loss.item()} in epoch {self.epoch + 1}; allowed: a smaller lr"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_([p for p in self.shared.values() if p.grad is not None], self.clip_grad)
+        self.optimizer.step()
+        return loss.item()
+
+    def trained(self) -> Supernet:
+        state = {name: parameter.detach().clone() for name, parameter in self.shared.items()}
+        return Supernet(self.initial.space, self.seed, self.initial.sizes, state)
+
+    def _save(self) -> None:
+        if self.folder is None:
+            return
+        save_checkpoint(
+            self.folder / "supernet", self.epoch, self.shared, self.optimizer.state_dict(), {"epoch": self.epoch}
+        )
+        save_supernet(self.trained(), self.folder / "supernet.safetensors")
 
 
 def _forward(
@@ -136,11 +206,6 @@ def _forward(
         for name, parameter in network.named_parameters()
     }
     return functional_call(network, used, (images,))
-
-
-def _detached(supernet: Supernet, shared: dict[str, torch.nn.Parameter]) -> Supernet:
-    state = {name: parameter.detach().clone() for name, parameter in shared.items()}
-    return Supernet(supernet.space, supernet.seed, supernet.sizes, state)
 
 
 def one_shot(
