@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from io import BytesIO
 
 import numpy as np
@@ -97,8 +98,7 @@ def kernel_figure(
         height: Pixels.
         title: Title.
     """
-    titles = ("power of the images", "kernel eigenvalues λ / λ₁", "response to a grating", "−log₁₀ κ per architecture")
-    figure = make_subplots(2, 2, subplot_titles=titles, vertical_spacing=0.19, horizontal_spacing=0.1)
+    figure = go.Figure(_kernel_axes(height)).update_layout(title_text=title)
     for colour, (name, (radius, power)) in zip((PLAIN, MAPPED), spectra.items(), strict=False):
         figure.add_scatter(x=radius, y=np.maximum(power, 1e-9), name=name, legendgroup=name, line_color=colour,
                            mode="lines", row=1, col=1)  # fmt: skip
@@ -112,12 +112,19 @@ def kernel_figure(
     for colour, name in ((PLAIN, "plain"), (MAPPED, "mapped")):
         figure.add_bar(x=scores["architecture"].astype(str).to_numpy(object), y=scores[name].to_numpy(float),
                        marker_color=colour, name=name, showlegend=False, row=2, col=2)  # fmt: skip
-    layout(figure, title=title, height=height)
+    return figure
+
+
+@lru_cache(4)
+def _kernel_axes(height: int) -> go.Figure:
+    """The four empty plots; kept, because plotly takes longer over them than over the data."""
+    titles = ("power of the images", "kernel eigenvalues λ / λ₁", "response to a grating", "−log₁₀ κ per architecture")
+    figure = make_subplots(2, 2, subplot_titles=titles, vertical_spacing=0.19, horizontal_spacing=0.1)
+    layout(figure, height=height)
     figure.update_annotations(font_size=13)
     figure.update_layout(legend={"orientation": "h", "y": 1.13, "x": 0.45}, bargap=0.35)
     figure.update_yaxes(type="log", exponentformat="power", row=1).update_yaxes(type="log", row=2, col=1)
-    figure.update_xaxes(title_text="cycles per image", col=1).update_xaxes(title_text="index", row=1, col=2)
-    return figure
+    return figure.update_xaxes(title_text="cycles per image", col=1).update_xaxes(title_text="index", row=1, col=2)
 
 
 def sweep_figure(frame: pd.DataFrame, *, title: str = "Score against the lower edge of the band") -> go.Figure:
