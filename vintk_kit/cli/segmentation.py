@@ -63,7 +63,10 @@ def train_command(
 
         def show(row: dict[str, Any]) -> None:
             bar.update(row["epoch"] - bar.n)
-            bar.set_postfix_str(f"loss {row['train_loss']:.3f}, mIoU {row['val_miou']:.3f}")
+            measured = row["val_miou"]
+            bar.set_postfix_str(
+                f"loss {row['train_loss']:.3f}" + ("" if measured is None else f", validation mIoU {measured:.3f}")
+            )
 
         result = train_dense(
             found, arch, data=data, preset=recipe, run=run, seed=seed, on_epoch=show, device=device, root=root
@@ -71,9 +74,11 @@ def train_command(
     if result.interrupted:
         typer.echo(f"stopped after {len(result.history)} epochs; the same command resumes")
         raise typer.Exit(143)
-    last = result.history.iloc[-1]
-    typer.echo(f"mIoU {last['val_miou']:.4f} (best epoch {result.accuracy:.4f})   pixels {last['val_accuracy']:.4f}")
-    typer.echo(f"run  {result.folder}")
+    for name, found in result.test.items():
+        typer.echo(
+            f"test mIoU {found['miou']:.4f}   pixel accuracy {found['accuracy']:.4f}   ({name}: epoch {found['epoch']})"
+        )
+    typer.echo(f"run       {result.folder}")
 
 
 def evaluate_command(

@@ -54,7 +54,10 @@ def train_command(
 
         def show(row: dict[str, Any]) -> None:
             bar.update(row["epoch"] - bar.n)
-            bar.set_postfix_str(f"loss {row['train_loss']:.3f}, accuracy {row['val_accuracy']:.1%}")
+            measured = row["val_accuracy"]
+            bar.set_postfix_str(
+                f"loss {row['train_loss']:.3f}" + ("" if measured is None else f", validation {measured:.1%}")
+            )
 
         result = train(
             found, found.parse(text), data=data, preset=recipe, run=run, seed=seed, on_epoch=show, device=device,
@@ -63,8 +66,11 @@ def train_command(
     if result.interrupted:
         typer.echo(f"stopped after {len(result.history)} epochs; the same command resumes")
         raise typer.Exit(143)
-    typer.echo(f"accuracy  {result.history['val_accuracy'].iloc[-1]:.4f} (best epoch {result.accuracy:.4f})")
-    typer.echo(f"run       {result.folder}")
+    kept, last = result.test["kept"], result.test["last"]
+    typer.echo(
+        f"test accuracy  {kept['accuracy']:.4f} (kept epoch {kept['epoch']})   {last['accuracy']:.4f} (last epoch)"
+    )
+    typer.echo(f"run            {result.folder}")
 
 
 def evaluate_command(

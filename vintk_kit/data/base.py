@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,24 @@ class ArrayImages:
     def num_classes(self) -> int:
         """Number of classes C."""
         return len(self.classes)
+
+    def subset(self, rows: np.ndarray) -> ArrayImages:
+        """The images of these rows; images that are read one at a time stay unread."""
+        images = self.images[rows] if isinstance(self.images, np.ndarray) else PickedImages(self.images, rows)
+        return replace(self, images=images, labels=self.labels[rows])
+
+
+class PickedImages(Sequence):
+    """Some of a sequence of images, which are read when indexed."""
+
+    def __init__(self, images: Sequence[np.ndarray], rows: np.ndarray) -> None:
+        self.images, self.rows = images, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        return self.images[int(self.rows[index])]
 
 
 @dataclass(frozen=True)

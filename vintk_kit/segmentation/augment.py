@@ -7,13 +7,14 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from vintk_kit.errors import InputError
 from vintk_kit.segmentation.pairs import IGNORE, DensePairs
 from vintk_kit.segmentation.recipe import DenseRecipe
 from vintk_kit.segmentation.scores import normalised
-from vintk_kit.training.images import derived_seed, rank_rows, seeded
+from vintk_kit.training.images import check_batch, make_loader
+from vintk_kit.training.randomness import epoch_batches, rank_rows, seeded
 
 
 class JointTransform:
@@ -84,10 +85,7 @@ class DenseImages:
     """
 
     def __init__(self, train: DensePairs, recipe: DenseRecipe, seed: int, rank: int = 0, world: int = 1) -> None:
-        if recipe.batch_size > len(train):
-            raise InputError(f"batch_size: got {recipe.batch_size}; allowed: at most {len(train)} training images")
-        if recipe.batch_size % (2 * world):
-            raise InputError(f"batch_size: got {recipe.batch_size}; allowed: a multiple of {2 * world} ({world=})")
+        check_batch(recipe.batch_size, len(train), world)
         self.recipe, self.seed = recipe, seed
         self.classes, self.mean, self.std = train.classes, train.mean, train.std
         self.count, self.steps = len(train), len(train) // recipe.batch_size
@@ -96,16 +94,7 @@ class DenseImages:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Step, images (n, 3, h, w) and masks (n, h, w) of this process, from step `start` of an epoch on."""
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
-        order = torch.randperm(self.count, generator=generator)
-        batches = order[: self.steps * self.recipe.batch_size].split(self.recipe.batch_size)
-        parts = [[(epoch, int(index)) for index in batch[self._rows]] for batch in batches[start:]]
-        workers = self.recipe.workers
-        loader = DataLoader(
-            self._crops,
-            batch_sampler=parts,
-            num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
-        )
-        for offset, (images, masks) in enumerate(loader):
+        batches = epoch_batches(self.count, self.recipe.batch_size, self.steps, self.seed, epoch)
+        parts = [[(epoch, int(index)) for index in batch[self._rows][:, 0]] for batch in batches[start:]]
+        for offset, (images, masks) in enumerate(make_loader(self._crops, parts, self.recipe.workers)):
             yield start + offset, images, masks

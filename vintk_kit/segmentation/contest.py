@@ -81,7 +81,8 @@ def dense_contest(
         overrides: Options of the recipe.
 
     Returns:
-        A contest whose table has entrant, space, key, params, miou and accuracy (last epoch), seconds, architecture.
+        A contest whose table has entrant, space, key, params, miou and accuracy (test split, kept epoch),
+        seconds, architecture.
     """
     space, other, recipe = get_space(space), get_space(baseline), make_dense_recipe(preset, **overrides)
     classes = load_pairs(data, root=root).num_classes
@@ -106,10 +107,10 @@ def dense_contest(
         )
         if result.interrupted:
             break
-        last = result.history.iloc[-1]
+        kept = result.test["kept"]
         rows.append({
             "entrant": name, "space": home.name, "key": arch.key, "params": result.params,
-            "miou": float(last["val_miou"]), "accuracy": float(last["val_accuracy"]),
+            "miou": kept["miou"], "accuracy": kept["accuracy"],
             "seconds": float(result.history["seconds"].sum()), "architecture": arch.to_json(),
         })  # fmt: skip
         histories.append(result.history.assign(entrant=name))

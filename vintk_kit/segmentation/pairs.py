@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +51,19 @@ class DensePairs:
     def num_classes(self) -> int:
         """Number of classes C."""
         return len(self.classes)
+
+    def subset(self, rows: Sequence[int]) -> DensePairs:
+        """The pairs of these rows; files stay unread."""
+        names = [self.names[row] for row in rows]
+        return replace(self, read=_Picked(self.read, rows), count=len(rows), names=names)
+
+
+class _Picked:
+    def __init__(self, read: Callable[[int], tuple[np.ndarray, np.ndarray]], rows: Sequence[int]) -> None:
+        self.read, self.rows = read, rows
+
+    def __call__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        return self.read(int(self.rows[index]))
 
 
 class FilePairs:

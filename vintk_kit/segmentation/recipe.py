@@ -12,8 +12,8 @@ from vintk_kit.segmentation.models import DECODERS
 from vintk_kit.segmentation.network import COARSEST
 from vintk_kit.training.recipe import Recipe
 
-UNUSED = ("mixup", "cutmix", "mix_prob", "auto_augment", "crop_scale", "random_erase", "image_size", "teacher",
-          "teacher_weights", "distill_weight", "temperature")  # fmt: skip
+UNUSED = ("mixup", "cutmix", "mix_prob", "auto_augment", "crop_scale", "random_erase", "repeated_augment",
+          "image_size", "teacher", "teacher_weights", "distill_weight", "temperature")  # fmt: skip
 """Options of `Recipe` that have no meaning for masks here."""
 
 
@@ -27,7 +27,8 @@ class DenseRecipe(Recipe):
         crop_width: Width of training crops.
         scale_min: Smallest factor of random resizing.
         scale_max: Largest factor; 1 and 1 turn it off.
-        eval_images: Images of the test split measured after each epoch, evenly spaced; 0 takes all.
+        eval_images: At most so many images are measured, evenly spaced: of the validation split after each epoch, of
+            the test split at the end; 0 takes all.
     """
 
     epochs: int = 100
@@ -64,19 +65,19 @@ DENSE_PRESETS: dict[str, DenseRecipe] = {
         scale_max=1.5, color_jitter=0.1, ema=0.99,
     ),
     "cityscapes": DenseRecipe(
-        epochs=430, batch_size=8, crop_width=1024, precision="bfloat16", workers=8, ema=0.999,
+        epochs=430, batch_size=8, crop_width=1024, precision="bfloat16", workers=8, ema=0.999, val_fraction=0.0,
     ),
-    "ade20k": DenseRecipe(epochs=127, precision="bfloat16", workers=8, ema=0.999),
+    "ade20k": DenseRecipe(epochs=127, precision="bfloat16", workers=8, ema=0.999, val_fraction=0.0),
 }  # fmt: skip
-"""Presets by name. `smoke` is for a CPU. `cityscapes` and `ade20k` have the usual crops and about 160,000 steps; they
-are starting points that have not been run."""
+"""Presets by name. `smoke` is for a CPU. `cityscapes` and `ade20k` have the usual crops and about 160,000 steps, train
+on everything and keep the last epoch; they are starting points that have not been run."""
 
 _RANGES = {
     "epochs": (1, None), "batch_size": (2, None), "lr": (0, None), "min_lr": (0, None), "warmup_lr": (0, None),
     "warmup_epochs": (0, None), "weight_decay": (0, None), "clip_grad": (0, None), "smoothing": (0, 0.99),
     "color_jitter": (0, 1), "drop_path": (0, 0.99), "ema": (0, 0.9999999), "workers": (0, None),
-    "checkpoint_minutes": (0, None), "crop_height": (COARSEST, None), "crop_width": (COARSEST, None),
-    "scale_min": (0.1, 10), "scale_max": (0.1, 10), "eval_images": (0, None),
+    "checkpoint_minutes": (0, None), "val_fraction": (0, 0.5), "crop_height": (COARSEST, None),
+    "crop_width": (COARSEST, None), "scale_min": (0.1, 10), "scale_max": (0.1, 10), "eval_images": (0, None),
 }  # fmt: skip
 
 

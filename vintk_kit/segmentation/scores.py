@@ -172,6 +172,12 @@ def normalised(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -
     return (torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).float() / 255 - middle) / spread
 
 
+def spaced(count: int, limit: int | None) -> list[int]:
+    """At most `limit` numbers below `count`, evenly spaced; all of them without a limit, or if it is 0."""
+    size = min(limit or count, count)
+    return [index * count // size for index in range(size)]
+
+
 def _batches(pairs: DensePairs, rows: Sequence[int], mean: Sequence[float], std: Sequence[float]) -> Iterator:
     images, masks = [], []
     for index in rows:

@@ -1,13 +1,11 @@
-"""Training of segmentation networks: the classification trainer with a loss and a measurement per pixel."""
+"""Training of segmentation networks: the common loop with a loss and a measurement per pixel."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -28,11 +26,18 @@ from vintk_kit.segmentation.scores import (
     mean_iou,
     measure,
     pixel_accuracy,
+    spaced,
     summarise,
 )
 from vintk_kit.spaces import Architecture, SearchSpace, Supernet, get_space
-from vintk_kit.training.checkpoint import load_weights, save_weights
-from vintk_kit.training.trainer import TrainResult, _device, _processes, _stop_on_signal, _Trainer
+from vintk_kit.training.checkpoint import load_weights
+from vintk_kit.training.loop import Loop, run_loop
+from vintk_kit.training.processes import Processes
+from vintk_kit.training.randomness import held_out
+from vintk_kit.training.result import TrainResult
+
+if TYPE_CHECKING:
+    from timm.task import TrainingTask
 
 
 class PixelLoss(nn.Module):
@@ -48,7 +53,9 @@ class PixelLoss(nn.Module):
 
     def forward(self, logits: Tensor, masks: Tensor) -> Tensor:
         """Logits (N, C, H, W) and masks (N, H, W) -> scalar."""
-        total = F.cross_entropy(logits, masks, ignore_index=IGNORE, label_smoothing=self.smoothing, reduction="sum")
+        total = F.cross_entropy(
+            logits.float(), masks, ignore_index=IGNORE, label_smoothing=self.smoothing, reduction="sum"
+        )
         count = (masks != IGNORE).sum().to(total.dtype)
         if dist.is_available() and dist.is_initialized():
             dist.all_reduce(count)
@@ -80,12 +87,13 @@ def train_dense(
     Args:
         space: `hybrid-hr`, a ViT or PiT space, or `timm(names=...)`.
         arch: Architecture.
-        data: Dense data set. The test split picks nothing but the kept best epoch.
+        data: Dense data set. A share `val_fraction` of the train split is held out to choose the epoch that is kept
+            (0: the last one); the test split is measured once, at the end.
         preset: `smoke`, `bluemarble`, `cityscapes`, `ade20k`, or a DenseRecipe.
         run: Run name; None writes nothing.
         seed: Decides initial weights, order, augmentation.
-        on_epoch: Called with each row: epoch, train_loss, val_loss, val_miou, val_accuracy (share of right pixels),
-            lr, images_per_second, seconds.
+        on_epoch: Called with each row: epoch, train_loss, val_loss, val_miou, val_accuracy (share of right pixels;
+            the three are NaN without validation split), lr, images_per_second, seconds.
         stop: When set, saves a checkpoint and returns.
         weights: Shared initial weights (drawn for the number of classes and the crop's height).
         root: Folder of the data.
@@ -93,7 +101,7 @@ def train_dense(
         overrides: Options of `DenseRecipe`.
 
     Returns:
-        The result, whose `accuracy` is the best mIoU.
+        The result, whose `accuracy` is the mIoU of the kept epoch on the test split.
 
     Raises:
         InputError: For a wrong option, or data, architecture and crop that do not fit.
@@ -102,73 +110,72 @@ def train_dense(
     """
     space, recipe = get_space(space), make_dense_recipe(preset, **overrides)
     arch = space.validate(arch)
-    with _processes() as (rank, world), _stop_on_signal(stop or threading.Event()) as stop:
+
+    def make(processes: Processes) -> DenseLoop:
         pairs = load_pairs(data, root=root)
-        tests = load_pairs(data, root=root, split="test")
-        images = DenseImages(pairs, recipe, seed, rank, world)
+        rows, held = held_out(len(pairs), recipe.val_fraction, seed)
+        splits = {"val": pairs.subset(held), "test": load_pairs(data, root=root, split="test")}
+        images = DenseImages(pairs.subset(rows), recipe, seed, processes.rank, processes.world)
         network = build_segmenter(
             space, arch, num_classes=pairs.num_classes, image_size=recipe.crop_height, decoder=recipe.decoder,
             weights=weights, seed=seed,
         )  # fmt: skip
         check_square(recipe.crop, network)
-        trainer = _DenseTrainer(network, images, tests, recipe, seed, _device(device, rank), rank, world)
-        trainer.facts = {
+        return DenseLoop(splits, network, images, recipe, seed, processes, {
             "task": "segmentation", "space": space.name, "architecture": arch.to_json(), "decoder": recipe.decoder,
             "num_classes": pairs.num_classes, "image_size": recipe.crop_height, "classes": list(pairs.classes),
             "colours": pairs.colours[: pairs.num_classes],
             "mean": pairs.mean, "std": pairs.std, "data": data, "seed": seed,
-        }  # fmt: skip
-        if run is not None:
-            trainer.open(run, asdict(recipe) | {"supernet": weights is not None})
-        return trainer.run(on_epoch, stop)
+        })  # fmt: skip
+
+    return run_loop(make, run=run, device=device, on_epoch=on_epoch, stop=stop, supernet=weights is not None)
 
 
-class _DenseTrainer(_Trainer):
+class DenseLoop(Loop):
+    """The loop of a segmentation network; see `train_dense`.
+
+    Args:
+        splits: The splits `val` and `test`.
+        network: Segmentation network.
+        images: Training batches.
+        recipe: Recipe.
+        seed: Of augmentation and stochastic depth.
+        processes: Who takes part.
+        facts: What is written beside the weights.
+    """
+
+    metrics = ("loss", "miou", "accuracy")
+    chosen_by = "miou"
+
     def __init__(
-        self, network: nn.Module, images: DenseImages, tests: DensePairs, recipe: DenseRecipe, seed: int,
-        device: torch.device, rank: int, world: int,
+        self, splits: dict[str, DensePairs], network: nn.Module, images: DenseImages, recipe: DenseRecipe, seed: int,
+        processes: Processes, facts: dict[str, Any],
     ) -> None:  # fmt: skip
-        if world > 1 and device.type == "cuda":
+        if processes.world > 1 and processes.device.type == "cuda":
             network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-        super().__init__(network, images, recipe, seed, device, rank, world)
-        self.task.criterion = PixelLoss(recipe.smoothing)
-        count = min(recipe.eval_images or len(tests), len(tests))
-        self.tests, self.rows = tests, [index * len(tests) // count for index in range(count)]
+        super().__init__(network, images, recipe, seed, processes, facts)
+        self.splits = splits
 
-    def _finish_epoch(self, seconds: float, steps: int) -> dict[str, Any]:
-        total = self._summed(torch.tensor([self.loss_sum], dtype=torch.float64))
-        confusion, loss = self._measure()
-        row = {
-            "epoch": self.epoch + 1,
-            "train_loss": float(total) / (self.images.steps * self.world),
-            "val_loss": loss,
-            "val_miou": mean_iou(confusion),
-            "val_accuracy": pixel_accuracy(confusion),
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "images_per_second": steps * self.recipe.batch_size / seconds,
-            "seconds": seconds,
-        }
-        self.history.append(row)
-        self.epoch, self.step, self.loss_sum = self.epoch + 1, 0, 0.0
-        if row["val_miou"] > self.best:
-            self.best = row["val_miou"]
-            if self.folder is not None and self.rank == 0:
-                tensors = self._modules().get("ema.", self.network).state_dict()
-                save_weights(self.folder / "best.safetensors", tensors, self.facts | {"miou": self.best})
-        self.save()
-        self.saved_at = time.monotonic()
-        return row
+    def make_task(self) -> TrainingTask:
+        """timm's classification task with a loss per pixel."""
+        from timm.task import ClassificationTask
+
+        criterion = PixelLoss(self.recipe.smoothing)
+        return ClassificationTask(self.network, criterion=criterion, device=self.device, verbose=False)
 
     @torch.no_grad()
-    def _measure(self) -> tuple[Tensor, float]:
-        network = self._modules().get("ema.", self.network).eval()
-        with self._autocast():
+    def measure(self, split: str) -> dict[str, float]:
+        """Mean cross-entropy per pixel in nats, mean IoU, and share of right pixels."""
+        network, pairs, processes = self.evaluated.eval(), self.splits[split], self.processes
+        rows = spaced(len(pairs), self.recipe.eval_images)[processes.rank :: processes.world]
+        mean, std = self.facts["mean"], self.facts["std"]
+        with self.autocast():
             confusion, sums = measure(
-                network, self.tests, self.rows[self.rank :: self.world], default_inference(network),
-                mean=self.images.mean, std=self.images.std, device=self.device,
-            )  # fmt: skip
-        confusion, sums = self._summed(confusion), self._summed(sums)
-        return confusion, float(sums[0] / sums[1].clamp_min(1))
+                network, pairs, rows, default_inference(network), mean=mean, std=std, device=self.device
+            )
+        confusion, sums = processes.total(confusion), processes.total(sums)
+        loss = float(sums[0] / sums[1].clamp_min(1))
+        return {"loss": loss, "miou": mean_iou(confusion), "accuracy": pixel_accuracy(confusion)}
 
 
 def load_dense(run: str | Path) -> tuple[Segmenter, dict[str, Any]]:
@@ -224,10 +231,9 @@ def evaluate_dense(
     network, facts = load_dense(run)
     pairs = load_pairs(data or facts["data"], root=root, split=split)
     check_num_classes(pairs, facts["num_classes"], "a network")
-    count = min(limit or len(pairs), len(pairs))
-    rows = [index * len(pairs) // count for index in range(count)]
+    rows = spaced(len(pairs), limit)
     confusion, sums = measure(
         network.to(device), pairs, rows, default_inference(network, **inference), mean=facts["mean"],
         std=facts["std"], device=device,
     )  # fmt: skip
-    return summarise(confusion, pairs.classes, float(sums[0] / sums[1].clamp_min(1)), count)
+    return summarise(confusion, pairs.classes, float(sums[0] / sums[1].clamp_min(1)), len(rows))

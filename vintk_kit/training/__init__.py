@@ -12,7 +12,8 @@ from vintk_kit.training.contest import Contest, contest
 from vintk_kit.training.models import load_trained
 from vintk_kit.training.quick import train_many, train_quick
 from vintk_kit.training.recipe import PRESETS, Recipe, make_recipe
-from vintk_kit.training.trainer import TrainResult, train
+from vintk_kit.training.result import TrainResult
+from vintk_kit.training.trainer import train
 
 __all__ = [
     "PRESETS",

@@ -17,6 +17,7 @@ from vintk_kit.manifest import bind_parameters, write_json
 from vintk_kit.paths import run_folder
 from vintk_kit.search.window import Sampler, Window
 from vintk_kit.spaces import Architecture, SearchSpace, get_space
+from vintk_kit.training.result import TrainResult
 from vintk_kit.training.trainer import train
 
 DRAWS = 64
@@ -28,7 +29,7 @@ class Contest:
     """Trained entrants.
 
     Attributes:
-        table: One row per entrant: entrant, key, architecture, params, accuracy (last epoch), seconds.
+        table: One row per entrant: entrant, key, architecture, params, accuracy (test split, kept epoch), seconds.
         history: The epochs of all entrants, with a column `entrant`.
         text: The comparison in words, whatever it says.
     """
@@ -105,7 +106,7 @@ def contest(
             "data": data, "preset": preset, "seed": seed, **overrides,
             "entrants": {name: arch.to_json() for name, arch in chosen.items()},
         })  # fmt: skip
-    trained: dict[Architecture, pd.DataFrame] = {}
+    trained: dict[Architecture, TrainResult] = {}
     rows, histories = [], []
     for name, arch in chosen.items():
         if arch not in trained:  # the winner can be the largest: trained once
@@ -116,12 +117,12 @@ def contest(
             )
             if result.interrupted:
                 break
-            trained[arch] = result.history
-        history = trained[arch]
+            trained[arch] = result
+        history = trained[arch].history
         histories.append(history.assign(entrant=name))
         rows.append({
             "entrant": name, "key": arch.key, "params": space.params(arch),
-            "accuracy": float(history["val_accuracy"].iloc[-1]), "seconds": float(history["seconds"].sum()),
+            "accuracy": trained[arch].accuracy, "seconds": float(history["seconds"].sum()),
             "architecture": arch.to_json(),
         })  # fmt: skip
     table = pd.DataFrame(rows)

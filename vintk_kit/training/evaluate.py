@@ -12,8 +12,9 @@ from torch import nn
 
 from vintk_kit.data import load_dataset
 from vintk_kit.errors import InputError
+from vintk_kit.training.images import MeasuredImages
 from vintk_kit.training.models import load_trained
-from vintk_kit.training.quick import normalise, predict, to_tensor
+from vintk_kit.training.quick import predict
 
 
 @dataclass(frozen=True)
@@ -78,6 +79,7 @@ def evaluate(
         raise InputError(
             f"evaluation: got a network of {facts['num_classes']} classes; the data set has {images.num_classes}"
         )
-    tensors = normalise(to_tensor(images, facts["image_size"]), images)
-    labels = torch.from_numpy(np.asarray(images.labels, np.int64))
-    return evaluate_logits(predict(network, tensors), labels, images.classes)
+    measured = MeasuredImages(images, facts["image_size"], mean=facts["mean"], std=facts["std"])
+    found = [(predict(network, pixels), labels) for pixels, labels in measured.batches()]
+    logits, labels = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return evaluate_logits(logits, labels, images.classes)

@@ -1,10 +1,9 @@
-"""Training batches that depend on seed, epoch and step only: not on resuming, workers or the number of processes."""
+"""Training batches that depend on seed, epoch and step only, and splits to measure on."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,40 +14,35 @@ from torch.utils.data import DataLoader, Dataset
 
 from vintk_kit.data import ArrayImages, load_dataset
 from vintk_kit.errors import InputError
-from vintk_kit.training.quick import normalise, shift_and_flip, to_tensor
+from vintk_kit.training.quick import normalise, shift_and_flip, square, to_tensor
+from vintk_kit.training.randomness import derived_seed, epoch_batches, held_out, rank_rows, seeded
 from vintk_kit.training.recipe import Recipe
 
-
-def derived_seed(*parts: int) -> int:
-    """One 63-bit seed from several integers."""
-    return int(np.random.SeedSequence(list(parts)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+MEASURED = 256
+"""Images that are measured together."""
 
 
-@contextmanager
-def seeded(*parts: int) -> Iterator[None]:
-    """Seeds the global generators, which timm's augmentations draw from, and puts their states back."""
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    seed = derived_seed(*parts)
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.manual_seed(seed)
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
+def make_loader(dataset: Dataset, parts: Sequence[Sequence[Any]], workers: int) -> DataLoader:
+    """A loader of the given batches; its processes are spawned, so that threads of this one do not matter."""
+    context = "spawn" if workers else None
+    return DataLoader(dataset, batch_sampler=parts, num_workers=workers, multiprocessing_context=context)
 
 
-def rank_rows(batch: int, rank: int, world: int) -> Tensor:
-    """The rows of a global batch that a process takes: a run of the first half and its mirror image.
+def check_batch(batch_size: int, count: int, world: int) -> None:
+    """Raises `InputError` if a global batch is larger than the data or cannot be divided between the processes."""
+    if batch_size > count:
+        raise InputError(
+            f"batch_size: got {batch_size}; allowed: at most {count} training images (what val_fraction leaves)"
+        )
+    if batch_size % (2 * world):
+        raise InputError(f"batch_size: got {batch_size}; allowed: a multiple of {2 * world} ({world=})")
 
-    Mixup pairs row i with row B - 1 - i; with these rows the pairs stay together, so mixing a part equals taking a
-    part of the mixed batch.
-    """
-    half = batch // (2 * world)
-    first = torch.arange(rank * half, (rank + 1) * half)
-    return torch.cat([first, batch - 1 - first.flip(0)])
+
+# ---- training ---------------------------------------------------------------------------------------------------
+
+
+def _posterize(image: Any, bits: int, *, function: Any, **rest: Any) -> Any:
+    return function(image, max(1, bits), **rest)
 
 
 def _keep_one_bit(transform: Any) -> None:
@@ -56,14 +50,14 @@ def _keep_one_bit(transform: Any) -> None:
     for policy in transform.transforms:
         for op in getattr(policy, "ops", ()):
             if op.name.startswith("Posterize"):
-                op.aug_fn = lambda image, bits, function=op.aug_fn, **rest: function(image, max(1, bits), **rest)
+                op.aug_fn = partial(_posterize, function=op.aug_fn)
 
 
 class _Augmented(Dataset):
     def __init__(self, data: ArrayImages, recipe: Recipe, size: int, seed: int) -> None:
         from timm.data import create_transform
 
-        self.data, self.seed, self.epoch = data, seed, 0
+        self.data, self.seed = data, seed
         self.transform = create_transform(
             size,
             is_training=True,
@@ -81,66 +75,75 @@ class _Augmented(Dataset):
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, item: tuple[int, int]) -> tuple[Tensor, int]:
+    def __getitem__(self, item: tuple[int, int, int]) -> tuple[Tensor, int]:
         from PIL import Image
 
-        epoch, index = item
-        with seeded(self.seed, epoch, index, 1):
+        epoch, index, copy = item
+        with seeded(self.seed, epoch, index, 1, copy):
             image = self.transform(Image.fromarray(np.asarray(self.data.images[index])))
         return image, int(self.data.labels[index])
 
 
 class TrainingImages:
-    """Batches of the training split and of the test split, for one process of `world`.
+    """Batches of the training split for one process of `world`, and the splits `val` and `test` to measure on.
 
     Args:
         name: Data set.
-        recipe: Batch size and augmentation.
+        recipe: Batch size, augmentation and share of the validation split.
         size: Side of the images.
-        seed: Decides order and augmentation.
+        seed: Decides validation split, order and augmentation.
         rank: This process.
         world: Number of processes; the batch size must be a multiple of twice this.
         root: Folder of the data.
+
+    Raises:
+        InputError: If the batch does not fit, or the test split has other classes than the training split.
     """
 
     def __init__(
         self, name: str, recipe: Recipe, size: int, seed: int, rank: int = 0, world: int = 1,
         root: str | Path | None = None,
     ) -> None:  # fmt: skip
-        train = load_dataset(name, root=root, split="train", size=size)
+        whole = load_dataset(name, root=root, split="train", size=size)
         test = load_dataset(name, root=root, split="test", size=size)
-        if recipe.batch_size > len(train):
-            raise InputError(f"batch_size: got {recipe.batch_size}; allowed: at most {len(train)} training images")
-        if recipe.batch_size % (2 * world):
-            raise InputError(f"batch_size: got {recipe.batch_size}; allowed: a multiple of {2 * world} ({world=})")
-        self.recipe, self.seed, self.size = recipe, seed, size
-        self.rank, self.world = rank, world
-        self.classes, self.mean, self.std, self.data_id = train.classes, train.mean, train.std, train.data_id
+        if test.classes != whole.classes:
+            other = sorted(set(test.classes) ^ set(whole.classes))
+            raise InputError(
+                f"data set {name}: got classes in one split only: {', '.join(other)}; allowed: the same in both"
+            )
+        rows, held = held_out(len(whole), recipe.val_fraction, seed)
+        check_batch(recipe.batch_size, len(rows), world)
+        train = whole.subset(rows)
+        self.recipe, self.seed, self.size, self.count = recipe, seed, size, len(train)
+        self.classes, self.mean, self.std = train.classes, train.mean, train.std
         self.steps = len(train) // recipe.batch_size
-        self.count = len(train)
         self._rows = rank_rows(recipe.batch_size, rank, world)
         self._augmented = _Augmented(train, recipe, size, seed) if recipe.auto_augment else None
         if self._augmented is None:
-            self._train = normalise(to_tensor(train, size), train)
+            self._train = normalise(to_tensor(train, size), train.mean, train.std)
             self._labels = torch.from_numpy(np.asarray(train.labels, np.int64))
-        self.test = normalise(to_tensor(test, size), train)
-        self.test_labels = torch.from_numpy(np.asarray(test.labels, np.int64))
+        options = {"mean": train.mean, "std": train.std, "workers": recipe.workers}
+        self.splits = {"val": MeasuredImages(whole.subset(held), size, **options),
+                       "test": MeasuredImages(test, size, **options)}  # fmt: skip
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[int, Tensor, Tensor]]:
         """Step, images and labels of this process, from step `start` of an epoch on."""
-        generator = torch.Generator().manual_seed(derived_seed(self.seed, epoch))
-        order = torch.randperm(self.count, generator=generator)
-        batches = list(order[: self.steps * self.recipe.batch_size].split(self.recipe.batch_size))
+        recipe = self.recipe
+        batches = epoch_batches(self.count, recipe.batch_size, self.steps, self.seed, epoch, recipe.repeated_augment)
         if self._augmented is not None:
-            yield from self._loaded(epoch, start, batches)
+            parts = [[(epoch, *pair) for pair in batch[self._rows].tolist()] for batch in batches[start:]]
+            loader = make_loader(self._augmented, parts, recipe.workers)
+            for offset, (images, labels) in enumerate(loader):
+                yield start + offset, images, labels
             return
         for step in range(start, self.steps):
             # The whole batch is augmented and then cut: the draws are then those of one process.
+            index = batches[step][:, 0]
             draws = torch.Generator().manual_seed(derived_seed(self.seed, epoch, step, 2))
-            images = shift_and_flip(self._train[batches[step]], draws, max(1, self.size // 16))
-            if self.recipe.random_erase:
+            images = shift_and_flip(self._train[index], draws, max(1, self.size // 16))
+            if recipe.random_erase:
                 images = self._erase(images, epoch, step)
-            yield step, images[self._rows], self._labels[batches[step]][self._rows]
+            yield step, images[self._rows], self._labels[index][self._rows]
 
     def _erase(self, images: Tensor, epoch: int, step: int) -> Tensor:
         from timm.data.random_erasing import RandomErasing
@@ -148,14 +151,51 @@ class TrainingImages:
         with seeded(self.seed, epoch, step, 3):
             return RandomErasing(self.recipe.random_erase, mode="pixel", device="cpu")(images.clone())
 
-    def _loaded(self, epoch: int, start: int, batches: list[Tensor]) -> Iterator[tuple[int, Tensor, Tensor]]:
-        parts = [[(epoch, int(index)) for index in batch[self._rows]] for batch in batches[start:]]
-        workers = self.recipe.workers
-        loader = DataLoader(
-            self._augmented,
-            batch_sampler=parts,
-            num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
-        )
-        for offset, (images, labels) in enumerate(loader):
-            yield start + offset, images, labels
+
+# ---- measuring --------------------------------------------------------------------------------------------------
+
+
+class _Squares(Dataset):
+    def __init__(self, data: ArrayImages, size: int) -> None:
+        self.data, self.size = data, size
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return square(np.asarray(self.data.images[index]), self.size), int(self.data.labels[index])
+
+
+class MeasuredImages:
+    """Images to measure on: centre squares, resized and normalised. Files are read batch by batch, and never kept.
+
+    Args:
+        data: Images.
+        size: Side.
+        mean: Mean per channel, of the training.
+        std: Standard deviation per channel, of the training.
+        workers: Loader processes for files; images in memory need none.
+    """
+
+    def __init__(
+        self, data: ArrayImages, size: int, *, mean: Sequence[float], std: Sequence[float], workers: int = 0
+    ) -> None:
+        self.mean, self.std = mean, std
+        self._files = None if isinstance(data.images, np.ndarray) else _Squares(data, size)
+        self._workers, self._count = workers, len(data)
+        if self._files is None:
+            self._images = normalise(to_tensor(data, size), mean, std)
+            self._labels = torch.from_numpy(np.asarray(data.labels, np.int64))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def batches(self, rank: int = 0, world: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+        """Images and labels of one process of `world`, which takes every `world`th image."""
+        parts = torch.arange(rank, self._count, world).split(MEASURED)
+        if self._files is None:
+            yield from ((self._images[part], self._labels[part]) for part in parts)
+            return
+        lists = [part.tolist() for part in parts if len(part)]
+        for images, labels in make_loader(self._files, lists, self._workers):
+            yield normalise(images, self.mean, self.std), labels

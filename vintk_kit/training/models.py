@@ -1,4 +1,4 @@
-"""Networks for training: own weights, stochastic depth, the task with or without a teacher, trained networks."""
+"""Networks for training: own weights, stochastic depth, optimizer, task with or without a teacher, trained ones."""
 
 from __future__ import annotations
 
@@ -49,6 +49,30 @@ def add_drop_path(network: nn.Module, rate: float) -> None:
                 setattr(block, name, DropPath(rate * index / max(1, len(blocks) - 1)))
 
 
+def make_optimizer(network: nn.Module, recipe: Recipe, steps: int) -> tuple[torch.optim.Optimizer, Any]:
+    """timm's optimizer and its schedule, which is stepped once an update; `steps` are the updates of an epoch."""
+    from timm.optim import create_optimizer_v2
+    from timm.scheduler import create_scheduler_v2
+
+    optimizer = create_optimizer_v2(network, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    schedule, _ = create_scheduler_v2(
+        optimizer, sched=recipe.sched, num_epochs=recipe.epochs, min_lr=recipe.min_lr, warmup_lr=recipe.warmup_lr,
+        warmup_epochs=recipe.warmup_epochs, step_on_epochs=False, updates_per_epoch=steps,
+    )  # fmt: skip
+    return optimizer, schedule
+
+
+def make_mixup(recipe: Recipe, num_classes: int) -> Any:
+    """timm's mixup and cutmix, or None if the recipe has neither."""
+    from timm.data import Mixup
+
+    if not recipe.mixup and not recipe.cutmix:
+        return None
+    return Mixup(
+        recipe.mixup, recipe.cutmix, prob=recipe.mix_prob, label_smoothing=recipe.smoothing, num_classes=num_classes
+    )
+
+
 def make_task(network: nn.Module, images: TrainingImages, recipe: Recipe, device: torch.device) -> TrainingTask:
     """timm's classification task, or its distillation task if the recipe names a teacher."""
     from timm.loss import SoftTargetCrossEntropy
@@ -63,7 +87,7 @@ def make_task(network: nn.Module, images: TrainingImages, recipe: Recipe, device
     _describe(network, len(images.classes), images.mean, images.std)
     return LogitDistillationTask(
         network,
-        _teacher(recipe, len(images.classes), images),
+        _teacher(recipe, len(images.classes)).to(device),
         criterion=criterion,
         task_loss_weight=1 - recipe.distill_weight,
         distill_loss_weight=recipe.distill_weight,
@@ -80,7 +104,7 @@ def _describe(network: nn.Module, num_classes: int, mean: Any, std: Any) -> nn.M
     return network
 
 
-def _teacher(recipe: Recipe, num_classes: int, images: TrainingImages) -> Any:
+def _teacher(recipe: Recipe, num_classes: int) -> Any:
     import timm
     from timm.task import DistillationTeacher
 
@@ -104,7 +128,8 @@ def load_trained(run: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         run: Run name, run folder, or a file of weights.
 
     Returns:
-        The network, and a dict with space, architecture, num_classes, image_size, classes, mean, std, data, accuracy.
+        The network, and a dict with space, architecture, num_classes, image_size, classes, mean, std, data, and the
+        epoch and val_accuracy of the weights.
 
     Raises:
         StoreError: If there is no finished epoch, or the file is damaged or of another architecture.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,18 +45,22 @@ def to_tensor(data: ArrayImages, size: int) -> Tensor:
         return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
     out = torch.empty(len(data), 3, size, size, dtype=torch.uint8)
     for index in range(len(data)):
-        image = np.asarray(images[index])
-        side = min(image.shape[:2])
-        top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
-        square = torch.from_numpy(image[top : top + side, left : left + side].copy()).permute(2, 0, 1)[None]
-        out[index] = resize(square.float() / 255, size)[0].mul(255).round()
+        out[index] = square(np.asarray(images[index]), size)
     return out
 
 
-def normalise(images: Tensor, data: ArrayImages) -> Tensor:
+def square(image: np.ndarray, size: int) -> Tensor:
+    """The central square of an image (h, w, 3), resized: uint8 (3, S, S)."""
+    side = min(image.shape[:2])
+    top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
+    cut = torch.from_numpy(image[top : top + side, left : left + side].copy()).permute(2, 0, 1)[None]
+    return resize(cut.float() / 255, size)[0].mul(255).round().to(torch.uint8)
+
+
+def normalise(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """uint8 (n, 3, S, S) to float32 with zero mean and unit deviation per channel."""
-    mean, std = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (data.mean, data.std))
-    return (images.float() / 255 - mean) / std
+    middle, spread = (torch.tensor(values, dtype=torch.float32).view(3, 1, 1) for values in (mean, std))
+    return (images.float() / 255 - middle) / spread
 
 
 @lru_cache(maxsize=2)
@@ -65,9 +69,9 @@ def tensor_data(name: str, size: int, root: str | Path | None = None) -> TensorD
     train = load_dataset(name, root=root, split="train", size=size)
     test = load_dataset(name, root=root, split="test", size=size)
     return TensorData(
-        normalise(to_tensor(train, size), train),
+        normalise(to_tensor(train, size), train.mean, train.std),
         torch.from_numpy(np.asarray(train.labels, dtype=np.int64)),
-        normalise(to_tensor(test, size), train),
+        normalise(to_tensor(test, size), train.mean, train.std),
         torch.from_numpy(np.asarray(test.labels, dtype=np.int64)),
         train.classes,
     )

@@ -27,8 +27,8 @@ from vintk_kit.training.checkpoint import (
     save_checkpoint,
     save_weights,
 )
-from vintk_kit.training.images import derived_seed
 from vintk_kit.training.quick import TensorData, predict, shift_and_flip, tensor_data, warm_cosine
+from vintk_kit.training.randomness import derived_seed
 
 
 def train_supernet(
