@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
 from vintk_kit.errors import InputError, StoreError, bad_value
@@ -111,7 +112,11 @@ def _teacher(recipe: Recipe, num_classes: int) -> Any:
     if timm.is_model(recipe.teacher):
         if not Path(recipe.teacher_weights).is_file():
             raise bad_value("teacher_weights", recipe.teacher_weights, f"a file of trained weights of {recipe.teacher}")
-        return DistillationTeacher(recipe.teacher, num_classes=num_classes, pretrained_path=recipe.teacher_weights)
+        try:
+            return DistillationTeacher(recipe.teacher, num_classes=num_classes, pretrained_path=recipe.teacher_weights)
+        except (RuntimeError, SafetensorError, OSError) as error:
+            wanted = f"weights of {recipe.teacher} for {num_classes} classes ({error})"
+            raise bad_value("teacher_weights", recipe.teacher_weights, wanted) from error
     try:
         network, facts = load_trained(recipe.teacher)
     except StoreError as error:
