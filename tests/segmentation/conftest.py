@@ -41,10 +41,10 @@ def voc_folder(tmp_path) -> Path:
 
 @pytest.fixture
 def cityscapes_folder(tmp_path) -> Path:
-    """One pair per split, with every label id in the mask."""
+    """Two training pairs and a validation pair, with every label id in the mask."""
     root = tmp_path / "cityscapes"
-    for split, city in (("train", "aachen"), ("val", "lindau")):
-        name = f"{city}_000000_000019"
+    for split, city, frame in (("train", "aachen", "19"), ("train", "aachen", "20"), ("val", "lindau", "19")):
+        name = f"{city}_000000_0000{frame}"
         image, _ = scene(1)
         mask = np.repeat(np.arange(34, dtype=np.uint8), 2)[:, None].repeat(64, 1)[:64]
         mask[0] = 255

@@ -1,4 +1,4 @@
-"""Options that `smoke` leaves off: teacher, bfloat16, compile, channels-last, loader processes, start from a supernet."""
+"""Options that `smoke` leaves off: teacher, bfloat16, compile, channels-last, loader processes, trained supernet."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class JointTransform:
         from torchvision import tv_tensors
         from torchvision.transforms import v2
 
-        self.recipe, self.kinds, self.resize = recipe, tv_tensors, v2.functional.resize
+        self.recipe = recipe
         fill = {tv_tensors.Image: 127, tv_tensors.Mask: IGNORE}
         steps = [v2.RandomCrop(recipe.crop, pad_if_needed=True, fill=fill), v2.RandomHorizontalFlip()]
         if recipe.color_jitter:
@@ -40,13 +40,16 @@ class JointTransform:
 
     def __call__(self, image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """uint8 (h, w, 3) and (h, w) -> the same at the size of the crop."""
-        picture = self.kinds.Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))
-        labels = self.kinds.Mask(torch.from_numpy(np.array(mask)))
+        from torchvision.transforms.v2.functional import resize
+        from torchvision.tv_tensors import Image, Mask
+
+        picture = Image(torch.from_numpy(np.array(image)).permute(2, 0, 1))
+        labels = Mask(torch.from_numpy(np.array(mask)))
         low, high = self.recipe.scale_min, self.recipe.scale_max
         if high > low or low != 1:
             scale = low + (high - low) * torch.rand(()).item()
             size = [max(1, round(side * scale)) for side in mask.shape]
-            picture, labels = self.resize(picture, size, antialias=True), self.resize(labels, size)
+            picture, labels = resize(picture, size, antialias=True), resize(labels, size)
         picture, labels = self.steps(picture, labels)
         return picture.permute(1, 2, 0).numpy(), labels.numpy()
 
