@@ -46,7 +46,7 @@ def train_command(
     import numpy as np
     from tqdm import tqdm
 
-    from vintk_kit.cli.training import _architecture_text, _space_of
+    from vintk_kit.cli.training import architecture_text, space_of
     from vintk_kit.segmentation import make_dense_recipe, train_dense
     from vintk_kit.segmentation.recipe import parse_dense_options
     from vintk_kit.spaces import get_space
@@ -56,8 +56,8 @@ def train_command(
         found = get_space(space or "hybrid-hr")
         arch = found.sample(np.random.default_rng(seed))
     else:
-        text = _architecture_text(architecture)
-        found = get_space(space or _space_of(text))
+        text = architecture_text(architecture)
+        found = get_space(space or space_of(text))
         arch = found.parse(text)
     with tqdm(total=recipe.epochs, unit="epoch") as bar:
 

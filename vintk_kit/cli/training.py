@@ -48,8 +48,8 @@ def train_command(
 
     options = parse_options(option)
     recipe = make_recipe(preset, **options)
-    text = _architecture_text(architecture)
-    found = get_space(space or _space_of(text))
+    text = architecture_text(architecture)
+    found = get_space(space or space_of(text))
     with tqdm(total=recipe.epochs, unit="epoch") as bar:
 
         def show(row: dict[str, Any]) -> None:
@@ -134,7 +134,8 @@ def export_command(
     typer.echo(f"{output}: largest relative difference {difference:.2g}")
 
 
-def _architecture_text(given: str) -> str:
+def architecture_text(given: str) -> str:
+    """JSON of an architecture that was given as JSON, @FILE, run folder or run name."""
     from vintk_kit.paths import runs_root
 
     if given.lstrip().startswith("{"):
@@ -148,7 +149,8 @@ def _architecture_text(given: str) -> str:
     return path.read_text()
 
 
-def _space_of(text: str) -> str:
+def space_of(text: str) -> str:
+    """The space that the JSON of an architecture names."""
     import json
 
     try:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from vintk_kit.errors import InputError, bad_value, one_of
 from vintk_kit.segmentation.models import DECODERS
 from vintk_kit.segmentation.network import COARSEST
-from vintk_kit.training.recipe import Recipe
+from vintk_kit.training.recipe import RANGES, Recipe, parse_options, replaced
 
 UNUSED = ("mixup", "cutmix", "mix_prob", "auto_augment", "crop_scale", "random_erase", "repeated_augment",
           "image_size", "teacher", "teacher_weights", "distill_weight", "temperature")  # fmt: skip
@@ -72,12 +72,9 @@ DENSE_PRESETS: dict[str, DenseRecipe] = {
 """Presets by name. `smoke` is for a CPU. `cityscapes` and `ade20k` have the usual crops and about 160,000 steps, train
 on everything and keep the last epoch; they are starting points that have not been run."""
 
-_RANGES = {
-    "epochs": (1, None), "batch_size": (2, None), "lr": (0, None), "min_lr": (0, None), "warmup_lr": (0, None),
-    "warmup_epochs": (0, None), "weight_decay": (0, None), "clip_grad": (0, None), "smoothing": (0, 0.99),
-    "color_jitter": (0, 1), "drop_path": (0, 0.99), "ema": (0, 0.9999999), "workers": (0, None),
-    "checkpoint_minutes": (0, None), "val_fraction": (0, 0.5), "crop_height": (COARSEST, None),
-    "crop_width": (COARSEST, None), "scale_min": (0.1, 10), "scale_max": (0.1, 10), "eval_images": (0, None),
+_RANGES = RANGES | {
+    "color_jitter": (0, 1), "crop_height": (COARSEST, None), "crop_width": (COARSEST, None), "scale_min": (0.1, 10),
+    "scale_max": (0.1, 10), "eval_images": (0, None),
 }  # fmt: skip
 
 
@@ -93,29 +90,13 @@ def make_dense_recipe(preset: str | DenseRecipe = "smoke", **options: Any) -> De
         InputError: For an unknown preset or option, a wrong type, or a value out of range.
     """
     recipe = preset if isinstance(preset, DenseRecipe) else DENSE_PRESETS[one_of("preset", preset, DENSE_PRESETS)]
-    kinds = dense_options()
-    checked = {name: _typed(name, value, kinds[one_of("option", name, kinds)]) for name, value in options.items()}
-    recipe = replace(recipe, **checked)
-    one_of("precision", recipe.precision, ("float32", "bfloat16"))
+    recipe = replaced(recipe, options, dense_options(), _RANGES)
     one_of("decoder", recipe.decoder, DECODERS)
-    if recipe.batch_size % 2:
-        raise bad_value("batch_size", recipe.batch_size, "an even number")
     if recipe.crop_height % COARSEST or recipe.crop_width % COARSEST:
         raise bad_value("crop", recipe.crop, f"multiples of {COARSEST}")
     if recipe.scale_min > recipe.scale_max:
         raise InputError(f"scale_min: got {recipe.scale_min}; allowed: at most scale_max, {recipe.scale_max}")
     return recipe
-
-
-def _typed(name: str, value: Any, kind: type) -> Any:
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if type(value) is not kind:
-        raise bad_value(name, value, kind.__name__)
-    low, high = _RANGES.get(name, (None, None))
-    if (low is not None and not value >= low) or (high is not None and value > high):
-        raise bad_value(name, value, f"at least {low}" + ("" if high is None else f" and at most {high}"))
-    return value
 
 
 def parse_dense_options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -124,17 +105,4 @@ def parse_dense_options(pairs: Iterable[str]) -> dict[str, Any]:
     Raises:
         InputError: If a text has no `=`, the name is unknown or the value does not read as its type.
     """
-    kinds, found = dense_options(), {}
-    for pair in pairs:
-        name, sign, text = pair.partition("=")
-        if not sign:
-            raise bad_value("option", pair, "name=value")
-        kind = kinds[one_of("option", name, kinds)]
-        if kind is bool:
-            found[name] = one_of(name, text.lower(), ("true", "false")) == "true"
-            continue
-        try:
-            found[name] = kind(text)
-        except ValueError as error:
-            raise bad_value(name, text, kind.__name__) from error
-    return found
+    return parse_options(pairs, dense_options())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import types
 import typing
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from vintk_kit.errors import bad_value, one_of
@@ -103,7 +103,7 @@ PRESETS: dict[str, Recipe] = {
 `imagenet-deit` has DeiT's numbers but holds out a hundredth of the train split, and evaluates the whole central square
 of an image where DeiT cuts 0.875 of it. It has not been run on ImageNet."""
 
-_RANGES = {
+RANGES = {
     "epochs": (1, None), "batch_size": (2, None), "lr": (0, None), "min_lr": (0, None), "warmup_lr": (0, None),
     "warmup_epochs": (0, None), "weight_decay": (0, None), "clip_grad": (0, None), "smoothing": (0, 0.99),
     "mixup": (0, None), "cutmix": (0, None), "mix_prob": (0, 1), "crop_scale": (0, 1), "color_jitter": (0, None),
@@ -111,6 +111,10 @@ _RANGES = {
     "ema": (0, 0.9999999), "image_size": (0, None), "workers": (0, None), "checkpoint_minutes": (0, None),
     "distill_weight": (0, 1), "temperature": (1e-6, None),
 }  # fmt: skip
+"""Smallest and largest value of each option that has limits."""
+
+
+AnyRecipe = typing.TypeVar("AnyRecipe", bound=Recipe)
 
 
 def make_recipe(preset: str | Recipe = "smoke", **options: Any) -> Recipe:
@@ -121,11 +125,24 @@ def make_recipe(preset: str | Recipe = "smoke", **options: Any) -> Recipe:
             out of range.
     """
     recipe = preset if isinstance(preset, Recipe) else PRESETS[one_of("preset", preset, PRESETS)]
-    kinds = typing.get_type_hints(Recipe)
-    checked = {}
-    for name, value in options.items():
-        one_of("training option", name, kinds)
-        checked[name] = _typed(name, value, kinds[name])
+    return replaced(recipe, options, typing.get_type_hints(Recipe), RANGES)
+
+
+def replaced(
+    recipe: AnyRecipe,
+    options: dict[str, Any],
+    kinds: dict[str, type],
+    ranges: dict[str, tuple[float | None, float | None]],
+) -> AnyRecipe:
+    """A recipe with options replaced, each checked against its type and range.
+
+    Raises:
+        InputError: As `make_recipe`.
+    """
+    checked = {
+        name: _typed(name, value, kinds[one_of("training option", name, kinds)], ranges.get(name, (None, None)))
+        for name, value in options.items()
+    }
     recipe = replace(recipe, **checked)
     one_of("precision", recipe.precision, ("float32", "bfloat16"))
     if recipe.batch_size % 2:
@@ -133,31 +150,33 @@ def make_recipe(preset: str | Recipe = "smoke", **options: Any) -> Recipe:
     return recipe
 
 
-def _typed(name: str, value: Any, kind: type) -> Any:
+def _typed(name: str, value: Any, kind: type, limits: tuple[float | None, float | None]) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not kind:
-        raise bad_value(name, value, f"{kind.__name__}")
-    low, high = _RANGES.get(name, (None, None))
+        raise bad_value(name, value, kind.__name__)
+    low, high = limits
     if (low is not None and not value >= low) or (high is not None and value > high):
-        limit = f"at least {low}" + ("" if high is None else f" and at most {high}")
-        raise bad_value(name, value, limit)
+        raise bad_value(name, value, f"at least {low}" + ("" if high is None else f" and at most {high}"))
     return value
 
 
-def parse_options(pairs: typing.Iterable[str]) -> dict[str, Any]:
-    """Reads `name=value` texts with the types of `Recipe`.
+def parse_options(pairs: Iterable[str], kinds: dict[str, type] | None = None) -> dict[str, Any]:
+    """Reads `name=value` texts.
+
+    Args:
+        pairs: The texts.
+        kinds: Types by name; by default those of `Recipe`.
 
     Raises:
         InputError: If a text has no `=`, the name is unknown or the value does not read as its type.
     """
-    kinds, found = typing.get_type_hints(Recipe), {}
+    kinds, found = kinds or typing.get_type_hints(Recipe), {}
     for pair in pairs:
         name, sign, text = pair.partition("=")
         if not sign:
             raise bad_value("option", pair, "name=value")
-        kind = kinds[one_of("training option", name, kinds)]
-        found[name] = _read(name, text, kind)
+        found[name] = _read(name, text, kinds[one_of("training option", name, kinds)])
     return found
 
 
@@ -168,8 +187,3 @@ def _read(name: str, text: str, kind: type) -> Any:
         return kind(text)
     except ValueError as error:
         raise bad_value(name, text, kind.__name__) from error
-
-
-def recipe_fields() -> types.MappingProxyType[str, Any]:
-    """Names and defaults of all options."""
-    return types.MappingProxyType({field.name: field.default for field in fields(Recipe)})
