@@ -20,7 +20,7 @@ class ContestPanel(RunPanel):
     def figure(self) -> go.Figure:
         frame = self.frame
         if not len(frame):
-            return empty("Start trains the winner, the largest architecture and random ones.")
+            return empty("Start trains the winner and its controls.")
         return contest_figure(frame.drop_duplicates("entrant"), frame)
 
     @property

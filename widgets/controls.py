@@ -174,12 +174,10 @@ class ProxyPicker(Control):
     def children(self) -> list[w.Widget]:
         from vintk_kit.proxies import PROXIES
 
-        boxes = []
-        for name, proxy in PROXIES.items():
-            box = w.Checkbox(name in self.value.specs, description=name, indent=False, layout={"width": "172px"},
-                             tooltip=proxy.source)  # fmt: skip
-            box.observe(lambda change, name=name: self._toggle(name, change["new"]), "value")
-            boxes.append(box)
+        self._boxes: dict[str, w.Checkbox] = {}
+        self._grid = w.HBox(layout={"flex_flow": "row wrap", "max_width": "900px"})
+        for name in dict.fromkeys([*PROXIES, *self.value.specs]):
+            self._box(name, tooltip=PROXIES[name].source if name in PROXIES else name)
         self._text = w.Text(placeholder="vintk(kind='highpass', low=8)", description="add a spec", style=_LABEL,
                             continuous_update=False, layout=_WIDE)  # fmt: skip
         self._text.add_class("vk-spec")
@@ -187,8 +185,16 @@ class ProxyPicker(Control):
         self._chosen = w.HTML()
         self._chosen.add_class("vk-chosen")
         self._show()
-        grid = w.HBox(boxes, layout={"flex_flow": "row wrap", "max_width": "900px"})
-        return [grid, self._text, self._chosen]
+        return [self._grid, self._text, self._chosen]
+
+    def _box(self, name: str, tooltip: str) -> w.Checkbox:
+        width = "auto" if "(" in name else "172px"
+        box = w.Checkbox(name in self.value.specs, description=name, indent=False, layout={"width": width},
+                         tooltip=tooltip)  # fmt: skip
+        box.observe(lambda change: self._toggle(name, change["new"]), "value")
+        self._boxes[name] = box
+        self._grid.children = (*self._grid.children, box)
+        return box
 
     def _toggle(self, name: str, chosen: bool) -> None:
         def change() -> None:
@@ -201,13 +207,13 @@ class ProxyPicker(Control):
         self._apply(change)
 
     def _add(self, text: str) -> None:
+        """Gives every spec of the text a ticked box, so that it can be taken back."""
         from vintk_kit.proxies import check_proxies
 
         for spec in map(str, check_proxies([text])):
-            if spec not in self.value.specs:
-                self.value.specs.append(spec)
+            box = self._boxes.get(spec) or self._box(spec, tooltip=spec)
+            box.value = True
         self._text.value = ""
-        self._show()
 
     def _show(self) -> None:
         names = ", ".join(self.value.specs) or "none: choose at least one"

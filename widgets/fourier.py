@@ -18,7 +18,7 @@ from .controls import FourierTuner
 from .figures import LiveFigure
 from .jobs import LatestJob
 from .lab import GROUPS, FourierLab, FourierResult
-from .panel import describe_error, message_html, style
+from .panel import describe_error, message_html, short_time, style
 from .settings import FourierSettings
 
 
@@ -83,13 +83,11 @@ class FourierPanel:
         self._message.add_class("vk-message")
         self._picture = w.HTML(layout=w.Layout(height="104px", overflow="hidden"))
         self._picture.add_class("vk-picture")
-        self._numbers = w.HTML(layout=w.Layout(min_height="150px"))
+        self._numbers = w.HTML(layout=w.Layout(min_height="176px"))
         self._numbers.add_class("vk-numbers")
         self.live_figure = LiveFigure(empty("Preparing the first kernels…", height=560))
-        self._view = w.VBox([
-            style(), *controls, self._status, self._message, self.tuner.message, self._picture,
-            self.live_figure.widget, self._numbers,
-        ])  # fmt: skip
+        told = w.HBox([self._status, self._message, self.tuner.message], layout=w.Layout(flex_flow="row wrap"))
+        self._view = w.VBox([style(), *controls, told, self._picture, self.live_figure.widget, self._numbers])
         self._view.add_class("vk-panel")
         self._say("Preparing images and networks…")
         if self.result is None:
@@ -123,7 +121,7 @@ class FourierPanel:
         self._picture.value = f'<img alt="{label}" style="{look}" src="data:image/png;base64,{picture}">'
         self._numbers.value = statistics_html(result.table) + scores_html(result.scores)
         self._message.value = ""
-        self._say(f"Computed in {result.seconds * 1000:.0f} ms")
+        self._say(f"Computed in {short_time(result.seconds)}")
 
     def _fail(self, settings: FourierSettings, error: Exception) -> None:
         if self._view is None:

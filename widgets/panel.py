@@ -20,6 +20,10 @@ _STYLE = """<style>
 .vk-panel .js-plotly-plot :is(.infolayer, .cartesianlayer) text {fill: var(--jp-ui-font-color1, #777) !important;}
 .vk-panel .vk-status {min-height: 28px; font-variant-numeric: tabular-nums;}
 .vk-panel .vk-message {min-height: 0;}
+.vk-panel .widget-toggle-button.mod-active {background: #2f6ea6; color: #fff;}
+.vk-panel .noUi-handle {border-color: var(--jp-ui-font-color3, #888);}
+.vk-panel .vk-params .widget-readout {min-width: 116px;}
+[data-jp-theme-light="false"] .vk-panel {color-scheme: dark;}
 .vk-panel .vk-error {color: var(--jp-error-color1, #c62828); border-left: 3px solid currentColor; padding-left: 8px;
   white-space: pre-wrap; line-height: 1.35;}
 .vk-panel .vk-note {color: var(--jp-ui-font-color2, #777);}
@@ -29,7 +33,8 @@ _STYLE = """<style>
 .vk-panel .vk-table select {font-family: var(--jp-code-font-family, monospace); font-size: 12px; height: 100%;}
 .vk-panel .vk-head button {font-family: var(--jp-code-font-family, monospace); font-size: 12px; padding: 0 0 0 4px;
   text-align: left; background: none; min-width: 0; margin: 0;}
-.vk-panel table.vk-plain {border-collapse: collapse; font-size: 12px; font-variant-numeric: tabular-nums;}
+.vk-panel table.vk-plain {border-collapse: collapse; font-size: 12px; line-height: 17px;
+  font-variant-numeric: tabular-nums;}
 .vk-panel table.vk-plain td, .vk-panel table.vk-plain th {padding: 2px 10px 2px 0; text-align: right;}
 .vk-panel table.vk-plain td:first-child, .vk-panel table.vk-plain th:first-child {text-align: left;}
 </style>"""
@@ -53,6 +58,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def short_time(seconds: float) -> str:
+    """Seconds as "90 ms", "240 ms" or "3.1 s"."""
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 100:.0f}0 ms"
 
 
 def status_text(run: Any) -> str:

@@ -34,7 +34,7 @@ class SortableTable:
         self._quiet = False
         self._head = w.HBox()
         self._head.add_class("vk-head")
-        self.list = w.Select(options=[], rows=10, layout=w.Layout(width="100%", height=f"{height}px"))
+        self.list = w.Select(options=[], rows=10, layout=w.Layout(width="auto", height=f"{height}px"))
         self.list.observe(self._chosen, "value")
         self.widget = w.VBox([self._head, self.list], layout=w.Layout(overflow="auto", max_width="100%"))
         self.widget.add_class("vk-table")

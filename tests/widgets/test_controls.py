@@ -5,7 +5,7 @@ import pytest
 
 from vintk_kit.errors import InputError
 from vintk_kit.spaces import get_space
-from vintk_kit.widgets import Budget, FourierTuner, SpacePicker
+from vintk_kit.widgets import Budget, FourierTuner, ProxyPicker, SpacePicker
 from vintk_kit.widgets.settings import FourierSettings, Region
 
 
@@ -90,3 +90,34 @@ def test_an_impossible_band_is_a_message_and_is_left_behind_by_the_next_valid_on
     tuner.fields["low"].value = 10
     tuner.fields["high"].value = 12
     assert (tuner.message.value, tuner.value.low, tuner.value.high) == ("", 10, 12)
+
+
+def test_the_proxy_picker_edits_specs_and_a_spec_of_ones_own_can_be_taken_back():
+    picker = ProxyPicker(("ntk", "params"))
+    assert picker.view
+    heard = []
+    picker.on_change(lambda choice: heard.append(list(choice.specs)))
+    picker._boxes["naswot"].value = True
+    picker._boxes["params"].value = False
+    assert picker.value.specs == ["ntk", "naswot"]
+    assert "ntk, naswot" in picker._chosen.value
+    picker._text.value = "vintk(kind='highpass', low=8)"
+    spec = picker.value.specs[-1]
+    assert spec.startswith("vintk(")
+    assert picker._text.value == ""
+    assert heard[-1] == picker.value.specs
+    picker._boxes[spec].value = False
+    picker._text.value = "snip"  # a plain name ticks the box it has
+    assert picker._boxes["snip"].value
+    assert picker.value.specs == ["ntk", "naswot", "snip"]
+
+
+def test_an_unknown_proxy_is_a_message_and_changes_nothing():
+    picker = ProxyPicker(("ntk",))
+    assert picker.view
+    picker._text.value = "nkt"
+    assert "nkt" in picker.message.value
+    assert picker.value.specs == ["ntk"]
+    assert picker._text.value == "nkt"
+    picker._boxes["ntk"].value = False
+    assert "choose at least one" in picker._chosen.value

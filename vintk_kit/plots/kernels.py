@@ -100,7 +100,7 @@ def kernel_figure(
     """
     figure = go.Figure(_kernel_axes(height)).update_layout(title_text=title)
     for colour, (name, (radius, power)) in zip((PLAIN, MAPPED), spectra.items(), strict=False):
-        figure.add_scatter(x=radius, y=np.maximum(power, 1e-9), name=name, legendgroup=name, line_color=colour,
+        figure.add_scatter(x=radius, y=_visible(power), name=name, legendgroup=name, line_color=colour,
                            mode="lines", row=1, col=1)  # fmt: skip
     for colour, (name, values) in zip((PLAIN, MAPPED), eigenvalues.items(), strict=False):
         figure.add_scatter(x=np.arange(1, len(values) + 1), y=np.maximum(values, 1e-12), legendgroup=name, name=name,
@@ -115,6 +115,11 @@ def kernel_figure(
     return figure
 
 
+def _visible(power: np.ndarray) -> np.ndarray:
+    """Power without what a filter removed: a gap in the line, where twelve empty decades would flatten the rest."""
+    return np.where(power > 1e-7 * power.max(initial=0), power, np.nan)
+
+
 @lru_cache(4)
 def _kernel_axes(height: int) -> go.Figure:
     """The four empty plots; kept, because plotly takes longer over them than over the data."""
@@ -123,7 +128,8 @@ def _kernel_axes(height: int) -> go.Figure:
     layout(figure, height=height)
     figure.update_annotations(font_size=13)
     figure.update_layout(legend={"orientation": "h", "y": 1.13, "x": 0.45}, bargap=0.35)
-    figure.update_yaxes(type="log", exponentformat="power", row=1).update_yaxes(type="log", row=2, col=1)
+    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=1)
+    figure.update_yaxes(type="log", exponentformat="power", row=2, col=1)
     return figure.update_xaxes(title_text="cycles per image", col=1).update_xaxes(title_text="index", row=1, col=2)
 
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from vintk_kit.errors import one_of
-from vintk_kit.plots.template import HEIGHT, PALETTE, empty, fade, layout
+from vintk_kit.plots.template import HEIGHT, PALETTE, count_epochs, empty, fade, layout, waiting
 
 GL_ABOVE = 2000  # points; SVG beyond this makes the browser lag behind the run
 
@@ -97,10 +97,7 @@ def scatter_figure(
         marker={"size": 15, "color": "rgba(0,0,0,0)", "line_color": PALETTE[1], "line_width": 3},
     )
     layout(figure, title=title or f"{y} against {x}", x=x, y=y, height=height, legend=False)
-    if len(frame) == 0:
-        figure.add_annotation(text="No architecture scored yet", x=0.5, y=0.5, xref="paper", yref="paper",
-                              showarrow=False, font_size=14)  # fmt: skip
-    return figure
+    return figure if len(frame) else waiting(figure, "No architecture scored yet")
 
 
 def tau_interval(x: np.ndarray, y: np.ndarray, level: float = 1.96) -> tuple[float, float, float]:
@@ -220,7 +217,9 @@ def training_figure(history: pd.DataFrame, *, title: str = "Training", height: i
     for place, name in enumerate(("loss", "accuracy", "learning rate"), start=1):
         figure.update_yaxes(title_text=name, row=1, col=place)
     figure.update_yaxes(tickformat=".3~g", nticks=5, rangemode="tozero", row=1, col=3)
-    return figure
+    if len(history) == 0:
+        return waiting(figure, "No epoch finished yet")
+    return count_epochs(figure, history["epoch"].max())
 
 
 def histogram_figure(frame: pd.DataFrame, column: str, *, bins: int = 40, height: int = HEIGHT) -> go.Figure:

@@ -90,6 +90,17 @@ def layout(
     return figure
 
 
+def waiting(figure: go.Figure, message: str) -> go.Figure:
+    """A figure whose axes stand but hold no data yet: the message instead of numbers that mean nothing."""
+    figure.add_annotation(text=message, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=14)
+    return figure.update_xaxes(showticklabels=False).update_yaxes(showticklabels=False)
+
+
+def count_epochs(figure: go.Figure, last: float) -> go.Figure:
+    """Whole numbers on horizontal axes that count few epochs; plotly would write 1.5."""
+    return figure.update_xaxes(dtick=1) if last <= 12 else figure
+
+
 def empty(message: str, *, height: int = HEIGHT) -> go.Figure:
     """A figure without data that says why: the designed empty state."""
     figure = layout(go.Figure(), height=height)

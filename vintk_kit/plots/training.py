@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from vintk_kit.plots.template import PALETTE, SEQUENTIAL, layout
+from vintk_kit.plots.template import PALETTE, SEQUENTIAL, count_epochs, layout
 
 
 def confusion_figure(confusion: pd.DataFrame, *, title: str = "Confusion matrix") -> go.Figure:
@@ -40,7 +40,7 @@ def contest_figure(table: pd.DataFrame, history: pd.DataFrame) -> go.Figure:
             line={"width": 4 if entrant == "winner" else 1.5, "color": PALETTE[index % len(PALETTE)]},
         )  # fmt: skip
     layout(figure, title="Winner against its controls", x="epoch", y="test accuracy")
-    return figure
+    return count_epochs(figure, history["epoch"].max())
 
 
 def one_shot_figure(table: pd.DataFrame, x: str = "one_shot", y: str = "accuracy") -> go.Figure:
