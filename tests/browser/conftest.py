@@ -30,6 +30,10 @@ def chromium():
         yield opened
 
 
+def _told(message) -> str:
+    return f"{message.text} [{message.location.get('url', '')}]"
+
+
 @pytest.fixture
 def open_notebook(lab_server: Server, chromium, tmp_path: Path, request: pytest.FixtureRequest):
     """A function that opens a notebook; afterwards a screenshot is kept and the console must hold no error."""
@@ -37,7 +41,7 @@ def open_notebook(lab_server: Server, chromium, tmp_path: Path, request: pytest.
     page = context.new_page()
     page.set_default_timeout(DEADLINE * 1000)
     errors: list[str] = []
-    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: errors.append(_told(message)) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
 
     def open_(source, **parameters) -> Notebook:

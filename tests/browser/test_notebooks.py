@@ -56,8 +56,7 @@ def test_a_live_search_stops_on_click_and_the_waiting_cell_goes_on(open_notebook
     book.run_to(panel)
     until(lambda: len(book.plotted()) > 3, "candidates arrive")
     book.run(panel + 1, wait=False)
-    book.page.locator("button.vk-stop").click()
-    until(lambda: "Stopped" in book.status(), "Stop is obeyed")
+    book.stop()
     until(lambda: book.outputs(panel + 1), "the waiting cell shows its figure")
     book.check(panel + 1)
 
@@ -69,8 +68,53 @@ def test_training_pauses_and_stops(open_notebook):
     book.page.locator("button.vk-run").click()
     until(lambda: len(book.plotted()) >= 2, "epochs arrive")
     assert "epoch" in book.page.locator(".vk-epoch").inner_text()
-    book.page.locator("button.vk-stop").click()
-    until(lambda: "Stopped" in book.status(), "Stop is obeyed")
+    book.stop()
+
+
+def test_the_tour_runs_to_its_end_after_its_search_was_stopped(open_notebook):
+    book = open_notebook("00_tour", candidates=5000, strategy="random", proxies="ntk,params", epochs=1,
+                         max_params=5e4, run="toured")  # fmt: skip
+    search = book.find("panel = search_panel")
+    book.run_to(search)
+    until(lambda: len(book.plotted()) > 3, "candidates arrive")
+    book.stop()
+    for index in range(search + 1, len(book.sources)):
+        if book.is_code(index):
+            book.run(index)
+    until(lambda: "Done" in book.page.locator(".vk-status").nth(1).inner_text(), "every entrant is trained")
+    assert "random 3" in book.page.locator(".vk-epoch").inner_text()
+    assert "Winner:" in book.text(book.find("outcome = trainings"))
+
+
+def test_correlation_is_judged_from_what_was_scored_before_stop(open_notebook):
+    book = open_notebook("04_correlation", proxies="ntk,naswot", batch_size=4, candidates=150, run="correlated")
+    panel = book.find("panel = correlation_panel")
+    book.run_to(panel)
+    until(lambda: len(book.plotted()) > 12, "scores arrive")
+    book.stop()
+    numbers = book.page.locator(".vk-numbers").inner_text()
+    assert "naswot" in numbers
+    assert "params" in numbers
+    before = book.plotted()
+    book.page.locator(".vk-proxy select").select_option("naswot")
+    until(lambda: book.plotted() != before, "the scatter follows the menu")
+    for index in range(panel + 1, len(book.sources)):
+        if book.is_code(index):
+            book.run(index)
+
+
+def test_segmentation_trains_the_best_of_what_was_scored_before_stop(open_notebook):
+    book = open_notebook("07_segmentation", candidates=300, proxies="ntk,params", max_params=1.5e6, epochs=1,
+                         eval_images=2, run="segmented")  # fmt: skip
+    scores = book.find("scores = candidates_panel")
+    book.run_to(scores)
+    until(lambda: len(book.plotted()) > 2, "scores arrive")
+    book.stop()
+    for index in range(scores + 1, len(book.sources)):
+        if book.is_code(index):
+            book.run(index)
+    assert "Winner: mIoU" in book.text(book.find("outcome = job.result"))
+    until(lambda: "baseline" in book.page.locator(".vk-epoch").inner_text(), "every entrant is trained")
 
 
 def test_the_frequency_lesson_follows_its_sliders(open_notebook):
