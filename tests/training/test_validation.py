@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -117,3 +121,39 @@ def test_a_split_with_other_classes_is_refused(images, tmp_path):
         run(images, batch_size=90)
     with pytest.raises(InputError, match="val_fraction"):
         run(images, val_fraction=0.6)
+
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from vintk_kit.spaces import get_space
+from vintk_kit.training import train
+from vintk_kit.training.trainer import Classifier
+
+real = Classifier.measure
+
+def measure(loop, split):
+    found = real(loop, split)
+    return found | {"accuracy": 1 / (1 + loop.epoch)} if split == "val" else found
+
+if __name__ == "__main__":
+    Classifier.measure = measure
+    space = get_space("microvit-32")
+    arch = space.parse(sys.argv[1])
+    train(space, arch, data="imagefolder", root=sys.argv[2], run=sys.argv[3], epochs=2, batch_size=16)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.serial
+def test_two_processes_keep_and_test_the_same_epoch(images, tmp_path, worse_every_epoch):
+    path = tmp_path / "job.py"
+    path.write_text(SCRIPT)
+    words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(path), TINY.to_json()]
+    subprocess.run([sys.executable, *words, str(images), str(tmp_path / "two")],
+                   check=True, timeout=240, env=os.environ | {"OMP_NUM_THREADS": "1"})  # fmt: skip
+    found = json.loads((tmp_path / "two" / "training" / "test.json").read_text())
+    assert (found["kept"]["epoch"], found["last"]["epoch"]) == (1, 2)
+    alone = run(images, epochs=2).test
+    for name in ("kept", "last"):
+        assert found[name]["loss"] == pytest.approx(alone[name]["loss"], rel=1e-3)
