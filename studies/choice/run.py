@@ -114,7 +114,9 @@ def score(name: str, folder: Path | None, store: Path) -> None:
         line.to_csv(file, mode="a", index=False, header=not file.exists())
 
 
-def rows(name: str, folder: Path | None, store: Path, first: int, last: int) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+def rows(
+    name: str, folder: Path | None, store: Path, first: int, last: int
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
     """Scores, accuracy and parameters of the places from `first` to before `last` of the rule's random order."""
     benchmark = load(name, folder)
     order = chosen(benchmark, last, 0).iloc[first:].reset_index(drop=True)
@@ -150,7 +152,10 @@ def judge(folder: Path | None, store: Path) -> None:
     for label, half in (("selecting", 0), ("confirming", 1), ("all", None)):
         table[label] = [float(objective(data, setting, half, 0)[0]) for setting in tqdm(settings, desc=label)]
     for name, (scored, y, z) in data.items():
-        pairs = [both(scored[s].to_numpy(float), y, z, resample_counts(len(y), 0, 0)) if s in scored else None for s in settings]
+        pairs = [
+            both(scored[s].to_numpy(float), y, z, resample_counts(len(y), 0, 0)) if s in scored else None
+            for s in settings
+        ]
         table[f"{name} tau"] = [np.nan if p is None else float(p[0][0]) for p in pairs]
         table[f"{name} partial"] = [np.nan if p is None else float(p[1][0]) for p in pairs]
     table = table.sort_values("selecting", ascending=False)

@@ -94,7 +94,7 @@ def test_a_failing_pass_is_not_repeated():
 @pytest.mark.parametrize("combine", ["replace", "sum", "rank"])
 def test_vintk_kinds(kind, combine):
     candidate = sampled("microvit-32", n=4)
-    found = raw(f"vintk(kind={kind!r}, combine={combine!r}, statistic='trace')", candidate)
+    found = raw(f"vintk(kind={kind!r}, combine={combine!r}, statistic='trace', per_block=False)", candidate)
     plain = raw("ntk-trace", candidate)
     if kind == "identity":
         assert found == pytest.approx(2 * plain if combine == "sum" else plain, rel=1e-9)
@@ -108,7 +108,7 @@ def test_vintk_statistics_groups_and_blocks():
         (row,) = evaluate([f"vintk(statistic={name!r}, combine='replace')"], candidate)
         assert row["error"] is None
         assert row["score"] == sign * row["raw"]
-    whole = raw("vintk(statistic='trace', groups='mlp')", candidate)
+    whole = raw("vintk(statistic='trace', groups='mlp', per_block=False)", candidate)
     assert raw("vintk(statistic='trace', groups='mlp', per_block=True)", candidate) == pytest.approx(whole, rel=1e-9)
     kernel = candidate.kernel(joint=True, features=None)
     assert len(kernel) == 12
@@ -124,7 +124,7 @@ def test_kernel_scores_scale_as_they_should():
     # Twice the head multiplies every gradient but the head's own by two.
     twice = Candidate(scaled, candidate.images, candidate.labels)
     for name, factor in (("condition_number", 1), ("trace", 4), ("effective_rank", 1)):
-        spec = f"vintk(statistic={name!r}, groups='attention+mlp', combine='replace', kind='identity')"
+        spec = f"vintk(statistic={name!r}, groups='attention+mlp', combine='replace', kind='identity', per_block=False)"
         assert raw(spec, twice) == pytest.approx(factor * raw(spec, candidate), rel=1e-4)
 
 

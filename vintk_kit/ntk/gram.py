@@ -14,6 +14,8 @@ from vintk_kit.ntk.terms import Outer, Term
 BUFFER = 1 << 20
 """Entries of the buffer for one block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
 
+TILE_WIDTH = 256
+"""Most columns of such a block."""
 
 _WINDOWS = 4096  # offsets into the pool of random signs
 
@@ -49,7 +51,8 @@ class Gram:
             return term
         signs = _signs(r, max(outputs, inputs), name, self.seed).to(term.left)
         if outputs >= inputs:
-            return Outer(signs @ term.left, term.right)
+            # As tokens times outputs, so that it is one product and not one per sample.
+            return Outer((term.left.transpose(1, 2) @ signs.T).transpose(1, 2), term.right)
         return Outer(term.left, term.right @ signs.T)
 
     def _rows(self, rows: Tensor) -> Tensor:
@@ -89,22 +92,36 @@ class Gram:
         return total.triu() + total.triu(1).T
 
     def _explicit(self, left: Tensor, right: Tensor) -> Tensor:
-        """Per-sample gradients, some output rows at a time, in a buffer that is used again."""
+        """Per-sample gradients, one tile of the weight matrix at a time, in a buffer that is used again."""
         n, outputs, _ = left.shape
         inputs = right.shape[2]
-        step = max(1, min(outputs, BUFFER // (n * inputs)))
+        height, width = tile(outputs, inputs, max(1, BUFFER // n))
         total = torch.zeros(n, n, dtype=torch.float64, device=left.device)
-        for start in range(0, outputs, step):
-            part = left[:, start : start + step]
-            block = self._take(left, n * part.shape[1] * inputs).view(n, part.shape[1], inputs)
-            torch.bmm(part, right, out=block)
-            total += self._rows(block.view(n, -1))
+        for i in range(0, inputs, width):
+            columns = right[:, :, i : i + width]
+            for o in range(0, outputs, height):
+                part = left[:, o : o + height]
+                shape = (n, part.shape[1], columns.shape[2])
+                block = self._take(left, math.prod(shape)).view(shape)
+                torch.bmm(part, columns, out=block)
+                total += self._rows(block.view(n, -1))
         return total
 
     def _take(self, like: Tensor, size: int) -> Tensor:
         if self._buffer is None or len(self._buffer) < size or self._buffer.dtype != like.dtype:
             self._buffer = torch.empty(max(size, BUFFER), dtype=like.dtype, device=like.device)
         return self._buffer[:size]
+
+
+def tile(outputs: int, inputs: int, room: int) -> tuple[int, int]:
+    """Returns rows and columns of a tile of at most about `room` entries.
+
+    BLAS packs both factors of a product for every tile, which flat tiles repeat more often than square ones.
+    """
+    width = -(-inputs // -(-inputs // TILE_WIDTH))
+    height = min(outputs, max(1, room // width))
+    height = -(-outputs // -(-outputs // height))
+    return (min(outputs, -(-height // 16) * 16) if height > 16 else height), width
 
 
 def ghost_is_cheaper(n: int, tokens: int, outputs: int, inputs: int) -> bool:

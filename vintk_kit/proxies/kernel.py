@@ -37,9 +37,9 @@ VINTK_DEFAULT: dict[str, Any] = {
     "num_frequencies": 4,
     "feature_seed": 0,
     "groups": "all",
-    "statistic": "max_eigenvalue",
+    "statistic": "nuclear_norm",
     "combine": "joint",
-    "per_block": False,
+    "per_block": True,
     "centered": False,
     "output": "sum",
     "params": "weights",
@@ -183,7 +183,8 @@ def vintk(candidate: Candidate, **options: Any) -> Oriented:
       "joint" takes the one kernel of the 2N images [x, γ(x)], with the similarity of an image and its high frequencies.
     * groups: layer groups, "attention+mlp" and the like. statistic: one of `vintk_kit.spectrum.STATISTICS`; its sign
       orients the score. centered: centre the kernel first.
-    * per_block: the sum over blocks of the statistic of the group's kernel inside that block.
+    * per_block: the sum over blocks of the statistic of the group's kernel inside that block. A network without
+      numbered blocks counts as one.
     * output, params: as in `tangent_kernel`.
 
     Kinds that change the number of channels rebuild the candidate; they do not go with "joint".
@@ -214,7 +215,9 @@ def _features(options: dict[str, Any]) -> FourierFeatures:
 
 def _matrices(kernel: Any, options: dict[str, Any]) -> list[Tensor]:
     groups = options["groups"]
-    found = [matrix for _, matrix in kernel.blocks(groups)] if options["per_block"] else [kernel.group(groups)]
+    found = [matrix for _, matrix in kernel.blocks(groups)] if options["per_block"] else []
+    if not options["per_block"] or not kernel.blocks():
+        found = [kernel.group(groups)]
     if not found:
         raise UnsupportedModuleError(f"per_block: no block holds a layer of {groups!r}")
     return [centred(matrix) for matrix in found] if options["centered"] else found

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-KAPPA = "vintk(kind='highpass', low=8, statistic='condition_number', combine='replace', groups={groups!r})"
-LOGDET = "vintk(kind='identity', statistic='log_det', combine='replace', groups='mlp', per_block=True)"
-BAND = "vintk(kind={!r}, low={}, statistic='condition_number', combine='replace', groups='attention+mlp')"
+WHOLE = "statistic='condition_number', combine='replace', per_block=False"
+KAPPA = f"vintk(kind='highpass', low=8, {WHOLE}, groups={{groups!r}})"
+LOGDET = "vintk(kind='identity', statistic='log_det', combine='replace', groups='attention')"
+NUCLEAR = "vintk(kind='identity', combine='replace')"
+LARGEST = "vintk(statistic='max_eigenvalue', per_block=False)"
+BAND = f"vintk(kind={{!r}}, low={{}}, {WHOLE}, groups='attention+mlp')"
 BANDS = (("lowpass", 2), ("bandpass", 1), ("bandpass", 4), ("highpass", 2), ("highpass", 6))
 FEATURES = (
     *(f"kind='channel-gaussian', sigma={sigma}" for sigma in (0.1, 0.3, 1.0, 3.0)),
     "kind='channel-gaussian', sigma=0.3, num_frequencies=16", "kind='channel-positional', sigma=4.0",
     "kind='fold-gaussian', sigma=0.3", "kind='modulate', low=4", "kind='modulate', low=8",
 )  # fmt: skip
-FEATURE = "vintk({}, statistic='condition_number', combine='replace', groups='attention+mlp')"
+FEATURE = f"vintk({{}}, {WHOLE}, groups='attention+mlp')"
+NUCLEAR_FEATURE = "vintk({}, combine='replace')"
 SMALL = ("autoformer-tiny-imagenet", "vit-bench-101-pit", "nasbench201", "microvit-photopatch")
 ALL = (*SMALL, "autoformer-small-imagenet", "autoformer-base-imagenet")
 
@@ -42,7 +46,7 @@ class Study:
 
 CLAIMS = (
     "ntk", "ntk(groups='attention')", "ntk(groups='mlp')", KAPPA.format(groups="all"), KAPPA.format(groups="attention"),
-    KAPPA.format(groups="mlp"), "vintk", LOGDET, "ntk-trace", "naswot", "params", "macs", "depth",
+    KAPPA.format(groups="mlp"), "vintk", NUCLEAR, LOGDET, LARGEST, "ntk-trace", "naswot", "params", "macs", "depth",
 )  # fmt: skip
 TRANSFORMER_ONLY = tuple(text for text in CLAIMS if "attention" in text or "mlp" in text)
 
@@ -50,7 +54,7 @@ STUDIES: dict[str, Study] = {
     "claims": Study(
         "Does the plain kernel fail on ViTs, do attention and high frequencies repair it (the paper's Figures 1 to 3)?",
         CLAIMS,
-        dict(zip(ALL, (45, 50, 60, 150, 60, 30), strict=True)),
+        dict(zip(ALL, (60, 50, 60, 150, 60, 30), strict=True)),
         skip={"nasbench201": TRANSFORMER_ONLY},
     ),
     "initialisation": Study(
@@ -61,17 +65,29 @@ STUDIES: dict[str, Study] = {
     ),
     "bands": Study(
         "Which band of the input carries the signal?",
-        (*(BAND.format(kind, low) for kind, low in BANDS), "params"),
+        (
+            *(BAND.format(kind, low) for kind, low in BANDS),
+            *(NUCLEAR_FEATURE.format(f"kind={kind!r}, low={low}") for kind, low in BANDS),
+            NUCLEAR,
+            "params",
+        ),
         {"microvit-photopatch": 150},
     ),
     "features": Study(
         "Which Fourier features, of which scale and number?",
-        (*(FEATURE.format(text) for text in FEATURES), "ntk", "ntk(groups='attention+mlp')", "params"),
+        (
+            *(form.format(text) for form in (FEATURE, NUCLEAR_FEATURE) for text in FEATURES),
+            "vintk",
+            NUCLEAR,
+            "ntk",
+            "ntk(groups='attention+mlp')",
+            "params",
+        ),
         {"microvit-photopatch": 75},
     ),
     "probe": Study(
         "Batch size, image size and number of seeds.",
-        ("ntk", KAPPA.format(groups="mlp"), "vintk", LOGDET, "params"),
+        ("ntk", KAPPA.format(groups="mlp"), "vintk", NUCLEAR, "params"),
         {"microvit-photopatch": 75},
         settings={
             "N=8": {"batch_size": 8},
