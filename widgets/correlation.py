@@ -53,7 +53,7 @@ class CorrelationPanel(RunPanel):
     def table(self) -> pd.DataFrame:
         """Kendall's tau with its 95 % interval per proxy, the baseline last."""
         joined, rows = self.joined, []
-        names = [*self.proxies, *([self.baseline] if self.baseline else [])]
+        names = dict.fromkeys([*self.proxies, *([self.baseline] if self.baseline else [])])
         for name in [name for name in names if name in joined]:
             pairs = joined[[name, self.target]].dropna().to_numpy(float)
             tau, low, high = tau_interval(pairs[:, 0], pairs[:, 1])
@@ -61,9 +61,9 @@ class CorrelationPanel(RunPanel):
         return pd.DataFrame(rows, columns=["proxy", "tau", "low", "high", "n"])
 
     def figure(self) -> go.Figure:
-        return running_tau_figure(
-            self.joined, self.proxies, target=self.target, baseline=self.baseline, shown=self._shown
-        )
+        proxies = self.proxies
+        shown = self._shown if self._shown in proxies else None  # a run started anew has not met it yet
+        return running_tau_figure(self.joined, proxies, target=self.target, baseline=self.baseline, shown=shown)
 
     def tools(self) -> list[w.Widget]:
         self._pick = w.Dropdown(description="scatter", layout=w.Layout(width="260px"),
@@ -87,6 +87,7 @@ class CorrelationPanel(RunPanel):
         proxies = tuple(self.proxies)
         if self._pick.options != proxies:
             self._pick.options = proxies
+            self._pick.value = self._shown if self._shown in proxies else next(iter(proxies), None)
         self._numbers.value = tau_html(self.table)
 
 

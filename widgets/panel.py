@@ -23,7 +23,9 @@ _STYLE = """<style>
 .vk-panel .widget-toggle-button.mod-active {background: #2f6ea6; color: #fff;}
 .vk-panel .noUi-handle {border-color: var(--jp-ui-font-color3, #888);}
 .vk-panel .vk-params .widget-readout {min-width: 116px;}
-[data-jp-theme-light="false"] .vk-panel {color-scheme: dark;}
+[data-jp-theme-light="false"] .vk-panel {color-scheme: dark; --jp-widgets-dropdown-arrow: url("data:image/svg+xml,\
+<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'><path d='M5 7l4 4 4-4' fill='none' stroke='%23bbb' \
+stroke-width='2'/></svg>");}
 .vk-panel .vk-error {color: var(--jp-error-color1, #c62828); border-left: 3px solid currentColor; padding-left: 8px;
   white-space: pre-wrap; line-height: 1.35;}
 .vk-panel .vk-note {color: var(--jp-ui-font-color2, #777);}

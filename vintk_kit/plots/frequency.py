@@ -35,7 +35,7 @@ def curves_figure(curves: pd.DataFrame, *, title: str = "Error per frequency whi
                 mode="lines", line={"dash": dash, "color": colour},
             )  # fmt: skip
     layout(figure, title=title, x="time (learning rate × steps)", y="error left (fraction)")
-    return figure.update_xaxes(type="log")
+    return figure.update_xaxes(type="log", dtick="D2")
 
 
 def animation_figure(curves: pd.DataFrame, *, moments: int = 30) -> go.Figure:
@@ -101,7 +101,8 @@ def signal_figure(fits: pd.DataFrame) -> go.Figure:
                 x=part["x"].to_numpy(), y=part[name].to_numpy(), name=name, mode="lines", line_color=colour,
                 showlegend=column == 1, row=1, col=column,
             )  # fmt: skip
-    return layout(figure, title="One signal, several feature scales")
+    figure.update_annotations(font_size=13)  # of the sub-plots' titles, which else touch the figure's
+    return layout(figure, title="One signal, several feature scales").update_layout(margin_t=70)
 
 
 def images_figure(original: np.ndarray, images: Mapping[float, np.ndarray]) -> go.Figure:

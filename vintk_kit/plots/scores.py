@@ -175,7 +175,7 @@ def running_tau_figure(
         x=frame[shown].to_numpy(float), y=frame[target].to_numpy(float), mode="markers", marker_color=colours[shown],
         text=np.array(texts, dtype=object), hovertemplate=hover, showlegend=False, row=1, col=1,
     )  # fmt: skip
-    for name in [*proxies, baseline]:
+    for name in dict.fromkeys([*proxies, baseline]):
         if name is None or name not in frame:
             continue
         curve = running_tau(frame, name, target)
@@ -184,7 +184,7 @@ def running_tau_figure(
         figure.add_scatter(x=np.concatenate([n, n[::-1]]), y=np.concatenate([low, high[::-1]]), fill="toself",
                            fillcolor=fade(colour, 0.14), line_width=0, mode="lines", hoverinfo="skip",
                            showlegend=False, legendgroup=name, row=1, col=2)  # fmt: skip
-        dash = "solid" if name in colours else "dash"
+        dash = "dash" if name == baseline else "solid"
         figure.add_scatter(x=n, y=curve["tau"].to_numpy(float), name=name, legendgroup=name, mode="lines",
                            line={"color": colour, "dash": dash}, row=1, col=2,
                            hovertemplate=f"{name}<br>n %{{x}}<br>τ %{{y:.3f}}<extra></extra>")  # fmt: skip

@@ -43,6 +43,7 @@ def _template() -> go.layout.Template:
         "legend": {"bgcolor": "rgba(0,0,0,0)", "font": {"size": 12}},
         "hoverlabel": {"font": {"size": 12}, "align": "left"},
         "hovermode": "closest",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": TEXT, "activecolor": PALETTE[0]},
         "colorscale": {"sequential": SEQUENTIAL},
         "annotationdefaults": {"font": {"color": TEXT, "size": 12}, "arrowcolor": TEXT},
     }
