@@ -77,7 +77,7 @@ def trace(kernel: Tensor) -> float:
 
 def nuclear_norm(kernel: Tensor) -> float:
     """Returns Σ √λ, the nuclear norm of the matrix whose rows are the gradients: between the trace and log_det."""
-    return float(eigenvalues(kernel).clamp_min(0).sqrt().sum())
+    return float(_resolved(eigenvalues(kernel)).clamp_min(0).sqrt().sum())
 
 
 def effective_rank(kernel: Tensor) -> float:
