@@ -12,17 +12,21 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
+from scipy.stats import kendalltau
 from torch import Tensor, nn
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
 from cases import FULL, QUICK, Case  # noqa: E402
-from measure import interleaved, machine, peak_memory, ratio  # noqa: E402
+from measure import flops, interleaved, machine, matmul_speed, peak_memory, ratio  # noqa: E402
 
 from vintk_kit.ntk import loop_kernel, tangent_kernel  # noqa: E402
+from vintk_kit.ntk.gram import Gram  # noqa: E402
+from vintk_kit.spaces import get_space  # noqa: E402
 
 
 def forward_backward(network: nn.Module, images: Tensor) -> None:
@@ -65,12 +69,51 @@ def measure(case: Case, rounds: int) -> dict:
     row |= {name: ratio(seconds, name) for name in ("kernel", "all", "sketch")}
     peaks = {name: peak_memory(methods[name]) for name in ("fb", "kernel", "sketch")}
     row |= {"fb MB": peaks["fb"], "kernel MB": peaks["kernel"], "memory": peaks["kernel"] / max(peaks["fb"], 1)}
+    row["fraction"] = flops(methods["kernel"]) / min(seconds["kernel"]) / 1e9 / matmul_speed()
+    row["N2 share"] = gram_share(network, images)
     row["error"] = sketch_error(network, images)
     if case.slow:
         row |= slow_methods(network, images, methods)
     row |= {"target": case.target, "met": case.target is None or row["kernel"] <= case.target}
     row |= {"sketch target": case.sketch_target, "sketch met": row["sketch"] <= case.sketch_target}
     return row | {"memory met": row["memory"] <= 1.15}
+
+
+def gram_share(network: nn.Module, images: Tensor) -> float:
+    """Share of the kernel's time that goes into products of gradients with gradients, the part that grows with N²."""
+    spent, plain = 0.0, {name: getattr(Gram, name) for name in ("_rows", "_ghost")}
+
+    def timed(name: str) -> Callable:
+        def call(*given: object) -> Tensor:
+            nonlocal spent
+            start = time.perf_counter()
+            result = plain[name](*given)
+            spent += time.perf_counter() - start
+            return result
+
+        return call
+
+    try:
+        for name in plain:
+            setattr(Gram, name, timed(name))
+        start = time.perf_counter()
+        tangent_kernel(network, images, precision="fast")
+        return spent / (time.perf_counter() - start)
+    finally:
+        for name, function in plain.items():
+            setattr(Gram, name, function)
+
+
+def rank_agreement(count: int = 16) -> float:
+    """Kendall's tau between the exact and the sketched condition number of some architectures of one space."""
+    space, random = get_space("microvit-32"), np.random.default_rng(0)
+    images = torch.randn(32, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    supernet = space.supernet(0)
+    pairs = []
+    for _ in range(count):
+        network = space.build(space.sample(random), weights=supernet, seed=0)
+        pairs.append([tangent_kernel(network, images, sketch=r).condition_number() for r in (None, 64)])
+    return float(kendalltau(*zip(*pairs, strict=True)).statistic)
 
 
 def sketch_error(network: nn.Module, images: Tensor) -> float:
@@ -163,6 +206,7 @@ def main(arguments: list[str] | None = None) -> None:
         lines.append(
             f"kernels per second, {cases[0].name}: 2 processes x 1 thread {two:.2f}, 1 process x 2 threads {one:.2f}"
         )
+    lines.append(f"sketch r = 64, rank agreement of the condition number over 16 networks: tau {rank_agreement():.2f}")
     options.out.mkdir(parents=True, exist_ok=True)
     table.to_csv(options.out / "results.csv", index=False)
     (options.out / "machine.txt").write_text("\n".join(lines) + "\n")

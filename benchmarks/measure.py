@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 Method = Callable[[], object]
 
@@ -62,6 +63,17 @@ def peak_memory(method: Method) -> float:
         done.set()
         watcher.join()
     return max(0, highest - before) / 1e6
+
+
+def flops(method: Method) -> float:
+    """Returns the floating-point operations of a call's matrix products and convolutions."""
+
+    def into_buffer(a: torch.Size, b: torch.Size, **_: object) -> int:
+        return 2 * a[0] * a[1] * a[2] * b[2]
+
+    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.bmm.out: into_buffer}) as counter:
+        method()
+    return float(counter.get_total_flops())
 
 
 def matmul_speed() -> float:

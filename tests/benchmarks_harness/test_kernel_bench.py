@@ -22,7 +22,9 @@ def test_harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     bench.main(["--rounds", "1", "--no-throughput", "--out", str(tmp_path)])
     table = pd.read_csv(tmp_path / "results.csv")
     assert table["kernel"].iloc[0] > 0
-    assert (tmp_path / "machine.txt").read_text().count("\n") == 1
+    assert 0 < table["N2 share"].iloc[0] < 1
+    assert 0 < table["fraction"].iloc[0] < 1.5
+    assert (tmp_path / "machine.txt").read_text().count("\n") == 2
     assert "met" in capsys.readouterr().out
 
 

@@ -54,7 +54,7 @@ STUDIES: dict[str, Study] = {
     "claims": Study(
         "Does the plain kernel fail on ViTs, do attention and high frequencies repair it (the paper's Figures 1 to 3)?",
         CLAIMS,
-        dict(zip(ALL, (60, 50, 60, 150, 60, 8), strict=True)),
+        dict(zip(ALL, (60, 50, 60, 150, 60, 30), strict=True)),
         skip={"nasbench201": TRANSFORMER_ONLY},
     ),
     "initialisation": Study(
