@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 
 from vintk_kit.data import ProbeBatch, probe_batch
 from vintk_kit.errors import DataMissingError, InputError, StoreError
-from vintk_kit.scoring import WorkerDiedError, score
+from vintk_kit.scoring import WorkerDiedError, default_workers, score
 from vintk_kit.scoring.context import Context, choose_device
 from vintk_kit.scoring.job import make_job
 from vintk_kit.scoring.stream import ExecutorLostError, InProcess, ordered
@@ -209,3 +209,14 @@ def test_a_silent_executor_is_noticed() -> None:
 
     with pytest.raises(ExecutorLostError, match="stored so far is safe"):
         list(ordered(Silent(), abs, [(0, (-1,))], window=1, healthy=lambda: False))
+
+
+def test_default_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process per core where each gets enough to do, else none; GPUs count instead of cores."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)), raising=False)
+    assert [default_workers(n) for n in (1, 31, 32, 50, 1000)] == [0, 0, 2, 3, 4]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert default_workers(1000) == 2
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert default_workers(1000) == 0

@@ -11,7 +11,7 @@ from vintk_kit import __version__
 from vintk_kit.cli import notebooks
 from vintk_kit.errors import VintkError
 
-AREAS = ("spaces", "proxies", "search", "correlation", "training", "segmentation", "notebooks")
+AREAS = ("spaces", "proxies", "search", "runs", "correlation", "training", "segmentation", "notebooks")
 """Each area is a module of this package with a function `register(app)`."""
 
 

@@ -31,7 +31,7 @@ def correlate_command(
     data: str = typer.Option("photopatch", help="Data set of the probe images."),
     seeds: int = typer.Option(1, help="Number of initialisations; scores are averaged."),
     init: str = typer.Option("shared", help="Initial weights: shared or independent."),
-    workers: int = typer.Option(0, help="Processes; 0 scores in this one."),
+    workers: int = typer.Option(None, help="Processes; 0 scores in this one (default: one per core if it pays)."),
     seed: int = typer.Option(0, help="Seed of the choice of architectures and of the bootstrap."),
     run: str = typer.Option(None, help="Run folder: keeps rows, resumes, receives correlation.csv."),
 ) -> None:
@@ -42,17 +42,19 @@ def correlate_command(
     from vintk_kit.correlation import benchmark_rows, chosen, judge
     from vintk_kit.errors import one_of
     from vintk_kit.paths import run_folder
+    from vintk_kit.scoring import default_workers
     from vintk_kit.specs import parse_spec, split_specs
 
     loaded = _loaded(benchmark, path, space, target)
     target = one_of("target", target or loaded.target, loaded.accuracies)
     names = list(dict.fromkeys([*(str(parse_spec(text)) for text in split_specs(proxies)), "params"]))
     sizes = {name: value for name, value in (("image_size", image_size), ("batch_size", batch_size)) if value}
+    count = len(chosen(loaded, candidates, seed))
     source = benchmark_rows(
-        loaded, names, n=candidates, seed=seed, data=data, seeds=tuple(range(seeds)), init=init, workers=workers,
-        run=run, **sizes,
+        loaded, names, n=candidates, seed=seed, data=data, seeds=tuple(range(seeds)), init=init, run=run,
+        workers=default_workers(count) if workers is None else workers, **sizes,
     )  # fmt: skip
-    total = len(chosen(loaded, candidates, seed)) * len(names) * seeds
+    total = count * len(names) * seeds
     rows = pd.DataFrame(tqdm(source, total=total, desc="scores", unit="row"))
     table = judge(loaded, rows, target=target, seed=seed)
     failed = rows[rows["error"].notna()]

@@ -1,4 +1,4 @@
-"""`vintk score`, `search`, `compare`, `report`, `export` and `datasets`."""
+"""`vintk score` and `vintk search`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from vintk_kit.cli.runs import as_text
 from vintk_kit.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ BatchSize = typer.Option(32, "--batch-size", help="Images per probe batch.")
 Seeds = typer.Option("0", "--seeds", help="Seeds of the initial weights, such as 0,1,2; scores are their mean.")
 Init = typer.Option("shared", "--init", help="Initial weights: shared (one supernet) or independent.")
 Classes = typer.Option(None, "--num-classes", help="Classes of the head (default: those of the data).")
-Workers = typer.Option(0, "--workers", help="Worker processes; 0 scores in this process.")
+Workers = typer.Option(
+    None, "--workers", help="Processes of one thread; 0 scores in this one (default: one per core or GPU if it pays)."
+)
 Scheduler = typer.Option(None, "--scheduler", help="Dask scheduler instead of workers, such as tcp://10.0.0.1:8786.")
 Timeout = typer.Option(None, "--timeout", help="Seconds per candidate (with workers or a scheduler).")
 Seed = typer.Option(0, "--seed", help="Seed of the choice of candidates.")
@@ -33,10 +36,6 @@ def register(app: typer.Typer) -> None:
     for name, command in {
         "score": score_command,
         "search": search_command,
-        "compare": compare_command,
-        "report": report_command,
-        "export": export_command,
-        "datasets": datasets_command,
     }.items():
         app.command(name)(command)
 
@@ -73,6 +72,7 @@ def score_command(
     from vintk_kit.scoring.interrupt import interruptible
 
     chosen = _architectures(space, candidates, architecture, seed)
+    workers = _workers(workers, scheduler, timeout, len(chosen))
     rows = []
     with interruptible(_notify) as stop, _progress(len(chosen), "scored") as bar:
         seen: set[str] = set()
@@ -100,7 +100,7 @@ def score_command(
                 bar.update()
     frame = pd.DataFrame(rows)
     table = wide(frame)
-    typer.echo(_text(table.drop(columns=["space", "architecture"])))
+    typer.echo(as_text(table.drop(columns=["space", "architecture"])))
     _report_errors(frame)
     if output is not None:
         _write_table(table, output)
@@ -151,6 +151,7 @@ def search_command(
     from vintk_kit.scoring.interrupt import interruptible
     from vintk_kit.search import search
 
+    workers = _workers(workers, scheduler, timeout, candidates)
     with interruptible(_notify) as stop, _progress(candidates, "candidates") as bar:
         result = search(
             space,
@@ -186,55 +187,6 @@ def search_command(
         typer.echo(f"report: {write_report(result, workers=workers)}")
     if stop.is_set():
         raise typer.Exit(130)
-
-
-def compare_command(runs: list[str] = typer.Argument(..., help="Run names or folders, at least two.")) -> None:
-    """Compare searches: summary per run, agreement of the scores they share."""
-    from vintk_kit.paths import run_folder
-    from vintk_kit.search.compare import compare_runs
-
-    summary, overlap = compare_runs([run_folder(name, create=False) for name in runs])
-    typer.echo(_text(summary.set_index("run").T, index=True))
-    typer.echo("\nsame architectures in both runs:")
-    typer.echo(_text(overlap))
-
-
-def report_command(run: str = typer.Argument(..., help="Run name or folder of a search.")) -> None:
-    """Write report.html of a search: figures and tables in one file that reads offline."""
-    from vintk_kit.paths import run_folder
-    from vintk_kit.plots.search import write_report
-    from vintk_kit.search import load_result
-
-    typer.echo(f"report: {write_report(load_result(run_folder(run, create=False)))}")
-
-
-def export_command(
-    run: str = typer.Argument(..., help="Run name or folder."),
-    format: str = typer.Option("parquet", "--format", help="parquet or csv."),
-    output: Path = typer.Option(None, "--output", help="Target file (default: scores.FORMAT in the run folder)."),
-) -> None:
-    """Write all rows of a run to one Parquet or CSV file; works while the run goes on."""
-    from vintk_kit.paths import run_folder
-    from vintk_kit.store import Store
-
-    with Store(run_folder(run, create=False), readonly=True) as store:
-        typer.echo(f"rows: {len(store)}; file: {store.export(output, format=format)}")
-
-
-def datasets_command(
-    root: Path = Root,
-    download: str = typer.Option(None, "--download", help="Download this data set into the root folder first."),
-) -> None:
-    """List the data sets, whether they are here, and how to get them."""
-    from vintk_kit.data import dataset_table
-    from vintk_kit.data import download as fetch
-
-    if download:
-        typer.echo(f"downloaded {download} to {fetch(download, root)}")
-    table = dataset_table(root)
-    typer.echo(_text(table[["name", "classes", "image_size", "available", "summary"]]))
-    for row in table[~table["available"]].itertuples():
-        typer.echo(f"{row.name}: {row.how}")
 
 
 class _Counter:
@@ -292,9 +244,18 @@ def _architectures(space: str, count: int, texts: list[str], seed: int) -> list[
     return [built.parse(line) for line in lines]
 
 
+def _workers(given: int | None, scheduler: str | None, timeout: float | None, candidates: int) -> int:
+    """The workers asked for, or as many as pay."""
+    from vintk_kit.scoring import default_workers
+
+    if given is not None or scheduler:
+        return given or 0
+    return max(default_workers(candidates), int(timeout is not None))
+
+
 def _show_result(result: Any, workers: int) -> None:
     table = result.leaderboard.head(10).drop(columns=["space", "architecture"])
-    typer.echo(_text(table))
+    typer.echo(as_text(table))
     if len(result.objectives) > 1:
         typer.echo(f"front: {len(result.front)} architectures")
     typer.echo(f"candidates: {result.scored} scored now, {result.reused} read from the store, {result.seconds:.1f} s")
@@ -317,10 +278,6 @@ def _report_errors(frame: pd.DataFrame) -> None:
         typer.echo(f"failed rows: {len(failed)} of {len(frame)}", err=True)
         for (proxy, error), count in kinds.items():
             typer.echo(f"  {count} x {proxy}: {error}", err=True)
-
-
-def _text(table: pd.DataFrame, index: bool = False) -> str:
-    return table.to_string(index=index, float_format=lambda value: f"{value:.6g}", na_rep="-")
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vintk_kit.manifest import bind_parameters
 from vintk_kit.paths import run_folder
+from vintk_kit.scoring.context import default_workers
 from vintk_kit.scoring.frames import costs, wide
 from vintk_kit.scoring.job import Job, load_plugins, make_job
 from vintk_kit.scoring.pool import CandidateTimeoutError, ProcessPool, WorkerDiedError
@@ -30,6 +31,7 @@ __all__ = [
     "Scorer",
     "WorkerDiedError",
     "costs",
+    "default_workers",
     "load_plugins",
     "make_job",
     "score",

@@ -159,6 +159,22 @@ def choose_device() -> str:
     return f"cuda:{index % count}" if count else "cpu"
 
 
+PER_WORKER = 16  # candidates that pay for starting a process
+
+
+def default_workers(candidates: int) -> int:
+    """Worker processes for so many candidates: one per GPU or else per core, if each gets at least `PER_WORKER`.
+
+    Processes of one thread score more per second than one process with all threads (docs/kernel.md).
+    """
+    import torch
+
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    places = gpus or cores
+    return min(places, candidates // PER_WORKER) if places > 1 and candidates >= 2 * PER_WORKER else 0
+
+
 def score_with(job: Job, text: str, proxies: Sequence[str]) -> list[dict[str, Any]]:
     """Scores the architecture with this JSON text; a function of this module so that any executor can call it."""
     ready = context(job, choose_device())
