@@ -21,9 +21,6 @@ import nbformat
 
 DEADLINE = 120.0  # seconds; the machine may be loaded
 
-# Noise of JupyterLab and the browser; nothing of ours.
-BENIGN: tuple[str, ...] = ()
-
 _OPEN = """() => {
   const current = window.jupyterapp?.shell?.currentWidget;
   const kernel = current?.sessionContext?.session?.kernel;
@@ -33,11 +30,6 @@ _OUTPUTS = """(index) => {
   const cell = window.jupyterapp.shell.currentWidget.content.widgets[index];
   return cell.model.type === 'code' ? cell.model.sharedModel.getOutputs() : [];
 }"""
-
-
-def benign(text: str) -> bool:
-    """Whether a console message is known noise."""
-    return any(part in text for part in BENIGN)
 
 
 @dataclass
