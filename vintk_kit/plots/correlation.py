@@ -9,10 +9,18 @@ import plotly.graph_objects as go
 from vintk_kit.plots.template import PALETTE, layout
 
 
-def short(proxy: str, length: int = 44) -> str:
+_SHORT = {
+    "statistic='condition_number'": "κ", "statistic='max_eigenvalue'": "λmax", "statistic='log_det'": "log det",
+    "statistic=": "", "combine='replace', ": "", ", combine='replace'": "", "per_block=False, ": "",
+    ", per_block=False": "", "kind=": "", "groups=": "", "attention+mlp": "attn+mlp", "num_frequencies": "m",
+}  # fmt: skip
+
+
+def short(proxy: str, length: int = 52) -> str:
     """A proxy spec short enough for an axis; the middle is cut."""
-    text = proxy.replace("statistic=", "").replace("combine='replace', ", "").replace("kind=", "")
-    return text if len(text) <= length else f"{text[: length - 10]}…{text[-9:]}"
+    for long, brief in _SHORT.items():
+        proxy = proxy.replace(long, brief)
+    return proxy if len(proxy) <= length else f"{proxy[: length - 10]}…{proxy[-9:]}"
 
 
 def interval_figure(table: pd.DataFrame, *, title: str = "Rank correlation with trained accuracy") -> go.Figure:

@@ -13,6 +13,7 @@ from vintk_kit.ntk.groups import layer_group
 from vintk_kit.proxies.base import GRADIENTS, Proxy
 from vintk_kit.proxies.candidate import Candidate, logits
 from vintk_kit.proxies.saliency import positive_pass, weight_gradients
+from vintk_kit.spectrum import nuclear_norm
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
 
@@ -35,7 +36,9 @@ def _parts(candidate: Candidate, found: Pairs) -> dict[str, list[str]]:
 
 
 def _nuclear(weight: Tensor, gradient: Tensor) -> float:
-    return float(torch.linalg.matrix_norm(gradient, "nuc") * torch.linalg.matrix_norm(weight, "nuc"))
+    # Eigenvalues of WWᵀ take a quarter of the time; gradients are too near singular for that.
+    short = weight if len(weight) <= weight.shape[1] else weight.T
+    return float(torch.linalg.matrix_norm(gradient, "nuc")) * nuclear_norm(short @ short.T)
 
 
 def _product(weight: Tensor, gradient: Tensor) -> float:
