@@ -12,6 +12,7 @@ from vintk_kit.errors import InputError
 from vintk_kit.widgets import (
     LiveFigure,
     candidates_panel,
+    contest_panel,
     correlation_panel,
     search_panel,
     training_panel,
@@ -202,6 +203,47 @@ def test_the_live_correlation_panel_follows_and_switches_its_scatter():
     assert panel.live_figure.widget.data[0].x[-1] == -29
     assert plain(panel.live_figure.widget) == plain(panel.figure())
     assert "+1.000" in panel._numbers.value
+
+
+def test_a_baseline_that_is_also_scored_counts_once_and_the_menu_names_what_is_shown():
+    def arriving(stop):
+        for i in range(8):
+            for proxy in ("ntk", "params"):
+                yield {"key": f"k{i}", "proxy": proxy, "score": float(i), "error": None}
+
+    async def go_on():
+        panel = correlation_panel(benchmark(8), arriving, total=8)
+        assert panel.view
+        assert "once four architectures" in panel._numbers.value
+        await panel.done()
+        return panel
+
+    panel = asyncio.run(go_on())
+    assert list(panel.table["proxy"]) == ["ntk", "params"]
+    assert panel._pick.value == "ntk"
+    names = [trace.name for trace in panel.figure().data if trace.showlegend is None]
+    assert names == ["ntk", "params"]
+
+
+def test_the_contest_panel_follows_its_entrants():
+    def trained(stop):
+        for name in ("winner", "largest"):
+            for epoch in (1, 2):
+                yield {"entrant": name, "epoch": epoch, "train_loss": 1.0, "val_accuracy": epoch / 4}
+
+    async def go_on():
+        panel = contest_panel(trained, total=4)
+        assert panel.view
+        assert not panel.live_figure.widget.data
+        assert "No epoch" in panel._line.value
+        await panel.done()
+        return panel
+
+    panel = asyncio.run(go_on())
+    assert plain(panel.live_figure.widget) == plain(panel.figure())
+    assert [trace.name for trace in panel.live_figure.widget.data] == ["winner", "largest"]
+    assert panel._line.value.startswith("largest: epoch 2")
+    assert panel.table["val_accuracy"].tolist() == [0.5, 0.5]
 
 
 def epochs(n, best):
