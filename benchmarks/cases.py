@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,12 +39,17 @@ class Case:
     def build(self) -> tuple[nn.Module, Tensor]:
         """Returns the network in eval mode, and seeded images."""
         torch.manual_seed(0)
+        return self.builder()(), torch.randn(self.samples, 3, self.image_size, self.image_size)
+
+    def builder(self) -> Callable[[], nn.Module]:
+        """Returns a function that builds the network from a shared supernet, as a search does for every candidate."""
         space = get_space(self.space)
         if self.patch_size:
             space.patch_size = self.patch_size
         architecture = space.sample(np.random.default_rng(0))
-        network = space.build(architecture, image_size=self.image_size, num_classes=10, seed=0)
-        return network, torch.randn(self.samples, 3, self.image_size, self.image_size)
+        options = {"image_size": self.image_size, "num_classes": 10}
+        supernet = space.supernet(0, **options)
+        return lambda: space.build(architecture, weights=supernet, seed=0, **options)
 
 
 QUICK = (
@@ -52,6 +58,7 @@ QUICK = (
     Case("autoformer-base", "autoformer-base", 32, target=1.22, sketch_target=0.85, patch_size=4),
     Case("autoformer-tiny, 17 tokens", "autoformer-tiny", 32, target=1.6, patch_size=8),
     Case("nasbench201", "nasbench201", 32, target=1.5),
+    Case("pit", "pit-ti", 112),
     Case("autoformer-tiny", "autoformer-tiny", 224, target=1.12),
 )
 FULL = (
