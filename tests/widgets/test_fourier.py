@@ -28,7 +28,10 @@ def test_headless_numbers_are_the_librarys(small):
     kernel = tangent_kernel(network, panel.features(images)).group("attention+mlp")
     assert panel.frame["mapped"]["condition number"] == pytest.approx(condition_number(kernel), rel=1e-6)
     assert panel.scores["mapped"][0] == pytest.approx(-np.log10(condition_number(kernel)), rel=1e-6)
-    assert len(panel.figure().data) == 8
+    figure = panel.figure()
+    assert len(figure.data) == 8
+    assert np.isnan(figure.data[1].y[:2]).all()  # what the filter removed is a gap, not a floor
+    assert np.isfinite(figure.data[1].y[3:]).all()
 
 
 def test_a_slider_recomputes_in_a_thread_and_an_impossible_band_is_a_message(small):

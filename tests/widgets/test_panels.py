@@ -284,3 +284,11 @@ def test_an_error_is_a_message_in_the_panel_with_markup_escaped():
     assert "Traceback" not in panel._message.value
     assert "Failed" in panel._status.value
     assert len(panel.live_figure.widget.data[0].x) == 1
+
+
+@pytest.mark.parametrize(("build", "work"), [(search_panel, rows), (training_panel, lambda n: epochs(n, 2))])
+def test_an_empty_panel_invents_no_numbers_and_a_filled_one_shows_them(build, work):
+    panel = build(work(3), live=False)
+    assert all(axis.showticklabels is False for axis in panel.figure().select_xaxes())
+    finish(panel)
+    assert all(axis.showticklabels is None for axis in panel.figure().select_xaxes())

@@ -218,7 +218,7 @@ def training_figure(history: pd.DataFrame, *, title: str = "Training", height: i
         figure.update_yaxes(title_text=name, row=1, col=place)
     figure.update_yaxes(tickformat=".3~g", nticks=5, rangemode="tozero", row=1, col=3)
     if len(history) == 0:
-        return waiting(figure, "No epoch finished yet")
+        return waiting(figure)
     return count_epochs(figure, history["epoch"].max())
 
 

@@ -91,9 +91,10 @@ def layout(
     return figure
 
 
-def waiting(figure: go.Figure, message: str) -> go.Figure:
-    """A figure whose axes stand but hold no data yet: the message instead of numbers that mean nothing."""
-    figure.add_annotation(text=message, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=14)
+def waiting(figure: go.Figure, message: str | None = None) -> go.Figure:
+    """A figure whose axes stand but hold no data yet: a message, if any, and no numbers, which would mean nothing."""
+    if message:
+        figure.add_annotation(text=message, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font_size=14)
     return figure.update_xaxes(showticklabels=False).update_yaxes(showticklabels=False)
 
 
