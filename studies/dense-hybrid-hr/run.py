@@ -58,10 +58,10 @@ def scored(archs: list[Architecture]) -> pd.DataFrame:
 
 
 def trained(arch: Architecture, seed: int) -> dict[str, float]:
-    """One brief training."""
-    history = train_dense("hybrid-hr", arch, preset="smoke", epochs=1, eval_images=63, seed=seed).history
-    last = history.iloc[-1]
-    return {"miou": last["val_miou"], "pixel_accuracy": last["val_accuracy"], "seconds": last["seconds"]}
+    """One brief training; nothing is held out, so that the last epoch is measured."""
+    result = train_dense("hybrid-hr", arch, preset="smoke", epochs=1, eval_images=63, val_fraction=0.0, seed=seed)
+    last, seconds = result.test["last"], result.history["seconds"].sum()
+    return {"miou": last["miou"], "pixel_accuracy": last["accuracy"], "seconds": seconds}
 
 
 def run(count: int, seeds: int) -> None:
@@ -105,8 +105,8 @@ def tau(a: np.ndarray, b: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=int, default=32)
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--count", type=int, default=24)
+    parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--report", action="store_true", help="train nothing")
     options = parser.parse_args()
     if not options.report:
