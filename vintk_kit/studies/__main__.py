@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -33,7 +32,6 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(chosen: argparse.Namespace) -> None:
-    started = time.monotonic()
     with tqdm(unit="row") as bar:
 
         def report(benchmark: str, row: dict, expected: int) -> None:
@@ -45,33 +43,32 @@ def _run(chosen: argparse.Namespace) -> None:
         table = run_study(
             chosen.name, folder=chosen.benchmarks, only=chosen.only, workers=chosen.workers, on_row=report
         )  # fmt: skip
-    file = keep(table.round(4), chosen.name, chosen.out, time.monotonic() - started)
+    file = keep(table.round(4), chosen.name, chosen.out)
     shown = ["benchmark", "setting", "proxy", "n", "tau", "low", "high", "partial"]
     print(table[shown].round(2).to_string(index=False))
     print(f"table     {file}")
 
 
-def keep(table: pd.DataFrame, name: str, folder: Path, seconds: float) -> Path:
+def keep(table: pd.DataFrame, name: str, folder: Path) -> Path:
     """Writes NAME.csv, where only the benchmarks of this table are replaced, and NAME.json on how it was made.
 
     Args:
         table: Result of `run_study`.
         name: Study.
         folder: Where to write.
-        seconds: Wall time of this run; stored rows take none.
 
     Returns:
         Path of the CSV.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    fresh = ",".join(dict.fromkeys(table["benchmark"]))
+    seconds = {benchmark: round(value) for benchmark, value in table.attrs.get("seconds", {}).items()}
     file, about = folder / f"{name}.csv", folder / f"{name}.json"
     record = json.loads(about.read_text()) if about.exists() else {"seconds": {}}
     if file.exists():
         old = read_table(file)
         table = pd.concat([old[~old["benchmark"].isin(table["benchmark"])], table], ignore_index=True)
     table.to_csv(file, index=False)
-    record["seconds"][fresh] = max(round(seconds), record["seconds"].get(fresh, 0))
+    record["seconds"] |= seconds
     command = f"python -m vintk_kit.studies {name}"
     about.write_text(json.dumps({**environment(), "command": command, "seconds": record["seconds"]}, indent=1) + "\n")
     return file

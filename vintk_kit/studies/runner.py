@@ -40,7 +40,8 @@ def run_study(
         resamples: Bootstrap resamples.
 
     Returns:
-        The tables of `judge` with the columns study, benchmark, target, setting in front and ceiling at the end.
+        The tables of `judge` with the columns study, benchmark, target, setting in front and ceiling at the end;
+        `attrs["seconds"]` holds the seconds that scoring took, by benchmark, rows from the store included.
 
     Raises:
         InputError: For an unknown study or benchmark.
@@ -48,7 +49,7 @@ def run_study(
     """
     study = STUDIES[one_of("study", name, STUDIES)]
     names = list(study.sizes) if only is None else [one_of("benchmark", only, study.sizes)]
-    tables = []
+    tables, seconds = [], {}
     for benchmark_name in names:
         try:
             benchmark = _load(benchmark_name, folder)
@@ -59,13 +60,16 @@ def run_study(
         for label, options in study.settings.items():
             rows = _score(name, label, study, benchmark, workers, on_row, options)
             table = judge(benchmark, rows, resamples=resamples)
+            seconds[benchmark.name] = seconds.get(benchmark.name, 0.0) + float(rows["seconds"].sum())
             front = {"study": name, "benchmark": benchmark.name, "target": benchmark.target, "setting": label}
             for place, (column, value) in enumerate(front.items()):
                 table.insert(place, column, value)
             tables.append(table.assign(ceiling=_ceiling(benchmark)))
     if not tables:
         raise DataMissingError(f"study {name}: no file of {', '.join(names)} is here; see: vintk benchmark get NAME")
-    return pd.concat(tables, ignore_index=True)
+    table = pd.concat(tables, ignore_index=True)
+    table.attrs["seconds"] = seconds
+    return table
 
 
 def load_table(name: str, folder: Path | None = None) -> pd.DataFrame:
