@@ -109,6 +109,8 @@ def kernel_figure(
         figure.add_scatter(x=part["frequency"].to_numpy(float), y=np.maximum(part["response"].to_numpy(float), 1e-12),
                            name=str(name), legendgroup=str(name), line_color=colour, mode="lines+markers",
                            showlegend=False, row=2, col=1)  # fmt: skip
+    if len(response) and response["response"].max() > 10 * response["response"].min():
+        figure.update_yaxes(dtick=1, row=2, col=1)  # decades alone; within one, plotly's own digits
     for colour, name in ((PLAIN, "plain"), (MAPPED, "mapped")):
         figure.add_bar(x=scores["architecture"].astype(str).to_numpy(object), y=scores[name].to_numpy(float),
                        marker_color=colour, name=name, showlegend=False, row=2, col=2)  # fmt: skip
