@@ -8,7 +8,6 @@ import plotly.graph_objects as go
 
 from vintk_kit.plots.template import PALETTE, layout
 
-
 _SHORT = {
     "statistic='condition_number'": "κ", "statistic='max_eigenvalue'": "λmax", "statistic='log_det'": "log det",
     "statistic=": "", "combine='replace', ": "", ", combine='replace'": "", "per_block=False, ": "",
