@@ -100,7 +100,7 @@ STUDIES: dict[str, Study] = {
     "zoo": Study(
         "All proxies beside params and MACs.",
         ("all",),
-        {"microvit-photopatch": 150, "vit-bench-101-pit": 50},
+        {"microvit-photopatch": 75, "vit-bench-101-pit": 30},
     ),
 }
 """Every study by name."""
