@@ -86,7 +86,8 @@ class FourierPanel:
         self._numbers = w.HTML(layout=w.Layout(min_height="176px"))
         self._numbers.add_class("vk-numbers")
         self.live_figure = LiveFigure(empty("Preparing the first kernels…", height=560))
-        told = w.HBox([self._status, self._message, self.tuner.message], layout=w.Layout(flex_flow="row wrap"))
+        told = w.HBox([self._status, self._message, self.tuner.message],
+                      layout=w.Layout(flex_flow="row wrap", align_items="center"))  # fmt: skip
         self._view = w.VBox([style(), *controls, told, self._picture, self.live_figure.widget, self._numbers])
         self._view.add_class("vk-panel")
         self._say("Preparing images and networks…")

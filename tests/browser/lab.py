@@ -240,6 +240,10 @@ class Notebook:
         """The panel's status line."""
         return self.page.locator(".vk-status").first.inner_text()
 
+    def height(self) -> float:
+        """Pixels from top to bottom of the first panel."""
+        return self.page.locator(".vk-panel").first.bounding_box()["height"]
+
     def stop(self, panel: int = 0) -> None:
         """Clicks a panel's Stop and checks that it obeys within two seconds, more on a machine that others load."""
         allowed = 2 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))

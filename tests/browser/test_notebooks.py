@@ -19,9 +19,11 @@ def test_fourier_sliders_change_figure_and_object_and_a_wrong_band_is_a_message(
     book.run(used)
     low = float(re.search(r"low=([0-9.]+)", book.text(used)).group(1))
     assert low > 2
+    tall = book.height()
     book.move(".vk-high", "Home")
     message = book.page.locator(".vk-error")
     until(lambda: message.count() and "above low" in message.first.inner_text(), "an impossible band is explained")
+    assert book.height() == tall, "a message moves nothing"
     book.page.locator(".vk-kind select").select_option("channel-gaussian")
     until(lambda: "channel-gaussian" in book.title(), "the kind changes")
     assert message.count() == 0
