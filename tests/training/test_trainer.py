@@ -20,7 +20,7 @@ from vintk_kit.errors import InputError, NumericalError, StoreError
 from vintk_kit.spaces import get_space
 from vintk_kit.training import load_trained, make_recipe, train
 from vintk_kit.training.checkpoint import last_checkpoint
-from vintk_kit.training.contest import entrants, verdict
+from vintk_kit.training.contest import contest, entrants, verdict
 from vintk_kit.training.evaluate import evaluate, evaluate_logits
 from vintk_kit.training.export import export_network
 from vintk_kit.training.images import rank_rows
@@ -137,6 +137,18 @@ def test_divergence_names_the_last_good_checkpoint(tmp_path):
 def test_timm_knows_the_spaces():
     network = timm.create_model("vintk_microvit_32", arch=TINY.to_json(), num_classes=7)
     assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
+
+
+def test_contest_stopped_at_once_has_empty_tables(tmp_path):
+    """Its columns are there, so that what follows in a notebook says that it is empty and does not fail."""
+    space, stop = get_space("microvit-32"), threading.Event()
+    stop.set()
+    winner = space.sample(np.random.default_rng(0))
+    outcome = contest(space, winner, randoms=1, stop=stop, run=tmp_path / "run")
+    assert outcome.table.empty
+    assert {"entrant", "params", "accuracy", "seconds"} <= set(outcome.table.columns)
+    assert outcome.history.empty
+    assert "stopped" in outcome.text
 
 
 def test_contest_window_and_words():

@@ -96,7 +96,7 @@ def iou_figure(tables: Mapping[str, pd.DataFrame] | pd.DataFrame) -> go.Figure:
 
 
 def dense_history_figure(history: pd.DataFrame) -> go.Figure:
-    """mIoU on the test split after each epoch, one line per entrant.
+    """mIoU on the held-out validation images after each epoch, one line per entrant.
 
     Args:
         history: Columns epoch, val_miou and, for several networks, entrant.
@@ -106,7 +106,8 @@ def dense_history_figure(history: pd.DataFrame) -> go.Figure:
     for name, part in groups:
         figure.add_trace(go.Scatter(x=part["epoch"], y=part["val_miou"], mode="lines+markers", name=str(name)))
     figure.update_xaxes(dtick=1)
-    return layout(figure, title="Test mIoU while training", x="epoch", y="mIoU", legend="entrant" in history)
+    title = "mIoU on validation images while training"
+    return layout(figure, title=title, x="epoch", y="mIoU", legend="entrant" in history)
 
 
 def agreement_figure(table: pd.DataFrame) -> go.Figure:

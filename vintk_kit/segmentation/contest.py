@@ -21,6 +21,7 @@ from vintk_kit.segmentation.trainer import train_dense
 from vintk_kit.spaces import Architecture, SearchSpace, get_space
 from vintk_kit.training.contest import Contest
 
+COLUMNS = ("entrant", "space", "key", "params", "miou", "accuracy", "seconds", "architecture")
 DRAWS = 64
 """Architectures of the baseline space among which the one nearest in size is taken."""
 
@@ -114,11 +115,12 @@ def dense_contest(
             "seconds": float(result.history["seconds"].sum()), "architecture": arch.to_json(),
         })  # fmt: skip
         histories.append(result.history.assign(entrant=name))
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = dense_verdict(table) if len(rows) == len(chosen) else "Stopped before all entrants were trained."
     if folder is not None:
         table.to_csv(folder / "contest.csv", index=False)
-    return Contest(table, pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(), text)
+    history = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(columns=["entrant", "epoch"])
+    return Contest(table, history, text)
 
 
 def _randoms(

@@ -20,6 +20,7 @@ from vintk_kit.spaces import Architecture, SearchSpace, get_space
 from vintk_kit.training.result import TrainResult
 from vintk_kit.training.trainer import train
 
+COLUMNS = ("entrant", "key", "params", "accuracy", "seconds", "architecture")
 DRAWS = 64
 """Architectures of the window among which the largest is the control "best by parameters"."""
 
@@ -125,12 +126,13 @@ def contest(
             "accuracy": trained[arch].accuracy, "seconds": float(history["seconds"].sum()),
             "architecture": arch.to_json(),
         })  # fmt: skip
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
     text = verdict(table) if len(table) == len(chosen) else "The contest was stopped before all entrants were trained."
     if folder is not None:
         table.to_csv(folder / "contest.csv", index=False)
         write_json(folder / "verdict.json", {"text": text, "table": json.loads(table.to_json(orient="records"))})
-    return Contest(table, pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(), text)
+    history = pd.concat(histories, ignore_index=True) if histories else pd.DataFrame(columns=["entrant", "epoch"])
+    return Contest(table, history, text)
 
 
 def verdict(table: pd.DataFrame) -> str:
