@@ -30,4 +30,5 @@ def test_heat_map_leaves_absent_pairs_empty():
 
 
 def test_long_specs_are_cut_in_the_middle():
-    assert len(short("vintk(kind='channel-positional', low=8, num_frequencies=64, sigma=4.0, statistic='effective_rank')")) == 52
+    spec = "vintk(kind='channel-positional', low=8, num_frequencies=64, sigma=4.0, statistic='effective_rank')"
+    assert len(short(spec)) == 52
