@@ -17,6 +17,7 @@ import pandas as pd
 from scipy.stats import kendalltau
 from tqdm import tqdm
 
+from vintk_kit.manifest import environment, write_json
 from vintk_kit.scoring import score, wide
 from vintk_kit.segmentation import dense_probe, train_dense
 from vintk_kit.spaces import Architecture, get_space
@@ -116,7 +117,11 @@ def main() -> None:
     if seeds.shape[1] > 1:
         print(f"two trainings of one architecture agree with tau {tau(seeds[0], seeds[1]):.2f} (n={len(seeds)})")
     print(f"mIoU {frame['miou'].min():.3f} to {frame['miou'].max():.3f}, {frame['key'].nunique()} architectures")
-    print(report(frame).round(3).to_string(index=False))
+    table = report(frame).round(3)
+    table.to_csv(HERE / "tau.csv", index=False)
+    facts = {**environment(), "command": HEADER.strip("# \n"), "training_seconds": round(frame["seconds"].sum())}
+    write_json(HERE / "study.json", facts)
+    print(table.to_string(index=False))
 
 
 if __name__ == "__main__":
