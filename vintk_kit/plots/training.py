@@ -39,7 +39,7 @@ def contest_figure(table: pd.DataFrame, history: pd.DataFrame) -> go.Figure:
             x=part["epoch"], y=part["val_accuracy"], name=entrant, mode="lines+markers",
             line={"width": 4 if entrant == "winner" else 1.5, "color": PALETTE[index % len(PALETTE)]},
         )  # fmt: skip
-    layout(figure, title="Winner against its controls", x="epoch", y="test accuracy")
+    layout(figure, title="Winner against its controls", x="epoch", y="validation accuracy")
     return count_epochs(figure, history["epoch"].max())
 
 
