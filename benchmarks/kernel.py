@@ -187,7 +187,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Measures, prints and writes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="more sizes and more rounds")
-    parser.add_argument("--rounds", type=int, default=None, help="rounds per case (5; 9 with --full)")
+    parser.add_argument("--rounds", type=int, default=None, help="rounds per case (3; 9 with --full)")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the cases to measure")
     parser.add_argument("--no-throughput", action="store_true", help="leave out the comparison of processes")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.csv and machine.txt")
@@ -198,7 +198,7 @@ def main(arguments: list[str] | None = None) -> None:
     rows = []
     for index, case in enumerate(cases):
         if options.only is None or index in options.only:
-            rows.append(measure(case, options.rounds or (9 if options.full else 5)))
+            rows.append(measure(case, options.rounds or (9 if options.full else 3)))
             print(f"  {time.perf_counter() - start:4.0f} s  {case.name}, {case.image_size} px", flush=True)
     table = pd.DataFrame(rows)
     lines = [where]
