@@ -43,9 +43,16 @@ def interval_figure(table: pd.DataFrame, *, title: str = "Rank correlation with 
     figure.add_vline(x=0, line_width=1, line_dash="dot")
     if "params" in set(table["proxy"]):
         bar = float(table.loc[table["proxy"] == "params", "tau"].iloc[0])
-        figure.add_vline(x=bar, line_width=1, line_dash="dash", annotation_text="params")
+        figure.add_vline(
+            x=bar, line_width=1, line_dash="dash", annotation_text="params", annotation_position="top left"
+        )
     if "ceiling" in table and np.isfinite(table["ceiling"].iloc[0]):
-        figure.add_vline(x=float(table["ceiling"].iloc[0]), line_width=1, annotation_text="label noise")
+        figure.add_vline(
+            x=float(table["ceiling"].iloc[0]),
+            line_width=1,
+            annotation_text="label noise",
+            annotation_position="top right",
+        )
     layout(figure, title=title, x="Kendall τ", height=150 + 34 * len(ordered))
     labels = [short(name) for name in ordered["proxy"]]
     return figure.update_yaxes(tickvals=np.arange(len(ordered)), ticktext=labels)
@@ -77,4 +84,4 @@ def zoo_figure(tables: pd.DataFrame, *, value: str = "tau", title: str = "Proxie
             texttemplate="%{text}", textfont_size=10, colorscale="RdBu", zmid=0, zmin=-1, zmax=1, colorbar_title=value,
         )
     )  # fmt: skip
-    return layout(figure, title=title, height=140 + 36 * len(order))
+    return layout(figure, title=title, height=180 + 36 * len(order))
