@@ -235,3 +235,11 @@ def test_the_command_lists_them(capsys):
     assert all(f"\n{name} " in text for name in PROXIES)
     app(["--options"], standalone_mode=False)
     assert "combine='joint'" in capsys.readouterr().out
+
+
+def test_a_network_without_numbered_blocks_counts_as_one() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 36, 5)).eval()
+    candidate = Candidate(network, torch.randn(4, 3, 8, 8), torch.arange(4))
+    whole = raw("vintk(per_block=False)", candidate)
+    assert raw("vintk", candidate) == pytest.approx(whole, rel=1e-12)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 SIDE = 64
@@ -64,3 +65,11 @@ def ade_folder(tmp_path) -> Path:
             write(root / "images" / split / f"{name}.jpg", image)
             write(root / "annotations" / split / f"{name}.png", mask)
     return root
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

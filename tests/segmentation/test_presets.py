@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from vintk_kit.segmentation import DENSE_PRESETS, evaluate_dense, load_pairs, make_dense_recipe, train_dense
 from vintk_kit.segmentation import trainer as dense
@@ -17,14 +16,6 @@ SPACE = get_space("hybrid-hr")
 ARCH = SPACE.smallest()
 SMALL = {"epochs": 1, "batch_size": 2, "crop_height": 32, "workers": 0}
 MEASURED = ["train_loss", "val_loss", "val_miou", "val_accuracy"]
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def check(folder: Path, root: Path | None, preset: str, **options):

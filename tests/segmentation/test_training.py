@@ -44,14 +44,6 @@ if __name__ == "__main__":
 """
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def run(folder: Path | None, root: Path, epochs: int = 2, **options):
     return train_dense(SPACE, ARCH, data="voc", root=root, run=folder, epochs=epochs, **OPTIONS | options)
 

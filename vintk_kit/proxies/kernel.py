@@ -215,9 +215,8 @@ def _features(options: dict[str, Any]) -> FourierFeatures:
 
 def _matrices(kernel: Any, options: dict[str, Any]) -> list[Tensor]:
     groups = options["groups"]
-    found = [matrix for _, matrix in kernel.blocks(groups)] if options["per_block"] else []
-    if not options["per_block"] or not kernel.blocks():
-        found = [kernel.group(groups)]
+    by_block = options["per_block"] and kernel.blocks()
+    found = [matrix for _, matrix in kernel.blocks(groups)] if by_block else [kernel.group(groups)]
     if not found:
         raise UnsupportedModuleError(f"per_block: no block holds a layer of {groups!r}")
     return [centred(matrix) for matrix in found] if options["centered"] else found
