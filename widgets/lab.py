@@ -142,6 +142,8 @@ class FourierLab:
 
     def _network(self, architecture: Any, channels: int) -> Any:
         if channels not in self._supernets:
+            plain = self.images.shape[1]  # besides it only the newest is kept: those of large spaces are large
+            self._supernets = {plain: self._supernets[plain]} if plain in self._supernets else {}
             self._supernets[channels] = self.space.supernet(self.seed, in_channels=channels, image_size=self.image_size)
         return self.space.build(
             architecture, in_channels=channels, image_size=self.image_size, weights=self._supernets[channels]

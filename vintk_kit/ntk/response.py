@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from vintk_kit.errors import bad_value
-from vintk_kit.ntk.engine import tangent_kernel
-from vintk_kit.ntk.recorder import Chooser
+from vintk_kit.ntk.engine import _grouped, _pass, check_images
+from vintk_kit.ntk.kernel import TangentKernel
+from vintk_kit.ntk.recorder import Chooser, check_mode, chosen
+from vintk_kit.ntk.terms import Outer, Term
+
+ENTRIES = 1 << 20
+"""Most numbers in a block of per-sample gradients."""
 
 
 def frequency_response(
@@ -25,6 +30,7 @@ def frequency_response(
     params: str | Chooser = "weights",
     seed: int = 0,
     relative: bool = True,
+    block_size: int = 64,
 ) -> pd.DataFrame:
     """Measures the response of the tangent features φ(x) = ∂f(x)/∂θ to sinusoids of radial frequency k.
 
@@ -41,6 +47,7 @@ def frequency_response(
         params: As in `tangent_kernel`.
         seed: Of directions and phases.
         relative: Divides by the mean over the batch of K(x, x) of the group; otherwise by nothing.
+        block_size: Most images per pass, but at least the batch twice: as many frequencies share a pass as fit.
 
     Returns:
         Columns frequency, group, response: the mean over the batch, one row per frequency and group. The same waves'
@@ -49,23 +56,37 @@ def frequency_response(
     Raises:
         InputError: Bad images, frequency or amplitude.
 
-    Cost: one kernel of 2N images per frequency.
+    Cost: one forward-backward of N (1 + F) images for F frequencies; no N x N kernel is formed.
     """
-    if images.ndim != 4:
+    if not isinstance(images, Tensor) or images.ndim != 4:
         raise bad_value("images", tuple(images.shape), "shape (N, channels, height, width)")
     if not amplitude > 0:
         raise bad_value("amplitude", amplitude, "a positive number")
-    rng = np.random.default_rng([seed, 17])
-    angles, phases = rng.uniform(0, math.pi, len(images)), rng.uniform(0, 2 * math.pi, len(images))
-    rows = []
     for frequency in frequencies:
         if not frequency >= 0:
             raise bad_value("frequencies", frequency, "numbers from 0 up, in cycles per image")
-        shaken = images + amplitude * waves(images, float(frequency), angles, phases)
-        kernel = tangent_kernel(network, torch.cat([images, shaken]), params=params, precision="float64")
-        for name in ("all", *(kernel.groups if groups is None else groups)):
-            rows.append((float(frequency), name, _moved(kernel.group(name), len(images), relative)))
-    return pd.DataFrame(rows, columns=["frequency", "group", "response"])
+    check_images(images, block_size=block_size)
+    check_mode(network)
+    parameters = chosen(network, params)
+    n = len(images)
+    rng = np.random.default_rng([seed, 17])
+    angles, phases = rng.uniform(0, math.pi, n), rng.uniform(0, 2 * math.pi, n)
+    rows = []
+    for part in _parts(list(map(float, frequencies)), max(1, block_size // n - 1)):
+        shaken = [images + amplitude * waves(images, frequency, angles, phases) for frequency in part]
+        settings = {"output": "sum", "probes": 1, "seed": 0, "select": None, "autocast": None}
+        found = _grouped(network, _pass(network, parameters, torch.cat([images, *shaken]), Moves(n), **settings))
+        moved = TangentKernel(found)
+        for name in ("all", *(moved.groups if groups is None else groups)):
+            size, *squares = moved.group(name).mean(1).tolist()
+            rows += [(k, name, square / size if relative else square) for k, square in zip(part, squares, strict=True)]
+    frame = pd.DataFrame(rows, columns=["frequency", "group", "response"])
+    return frame.sort_values("frequency", kind="stable", ignore_index=True)
+
+
+def _parts(values: list[float], size: int) -> Iterator[list[float]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
 
 
 def waves(images: Tensor, frequency: float, angles: np.ndarray, phases: np.ndarray) -> Tensor:
@@ -78,7 +99,46 @@ def waves(images: Tensor, frequency: float, angles: np.ndarray, phases: np.ndarr
     return torch.as_tensor(wave / np.maximum(size, 1e-6))[:, None].to(images)
 
 
-def _moved(kernel: Tensor, n: int, relative: bool) -> float:
-    diagonal = kernel.diagonal()
-    moved = (diagonal[n:] - 2 * kernel.diagonal(n) + diagonal[:n]).clamp_min(0).mean()
-    return float(moved / diagonal[:n].mean()) if relative else float(moved)
+class Moves:
+    """Sums over parameters, for samples x then copies x + d: row 0 is ||φ(x)||², row j is ||φ(x + d_j) - φ(x)||².
+
+    Args:
+        samples: N, of one copy.
+    """
+
+    def __init__(self, samples: int) -> None:
+        self.samples = samples
+        self.parts: dict[str, Tensor] = {}
+
+    def __call__(self, name: str, term: Term) -> None:
+        """Takes one parameter's gradients."""
+        if isinstance(term, Outer):
+            tokens, outputs, inputs = term.left.shape[2], term.left.shape[1], term.right.shape[2]
+            ghost = 6 * tokens**2 * (outputs + inputs) < (tokens + 20) * outputs * inputs
+            found = self._ghost(term.left, term.right) if ghost else self._tiles(term.left, term.right)
+        else:
+            found = self._squares(term.rows)
+        self.parts[name] = self.parts[name] + found if name in self.parts else found
+
+    def _squares(self, rows: Tensor) -> Tensor:
+        copies = rows.view(-1, self.samples, rows.shape[1])
+        return torch.cat([copies[:1], copies[1:] - copies[:1]]).double().square().sum(2)
+
+    def _tiles(self, left: Tensor, right: Tensor) -> Tensor:
+        height = max(1, ENTRIES // (len(left) * right.shape[2]))
+        parts = (torch.bmm(rows, right).flatten(1) for rows in left.split(height, 1))
+        return sum(map(self._squares, parts))
+
+    def _ghost(self, left: Tensor, right: Tensor) -> Tensor:
+        """The same from products of tokens, Σ_ts (a_t · a_s)(b_t · b_s): no gradient is ever formed."""
+        a, b = left.double().transpose(1, 2), right.double()
+
+        def inner(i: slice, j: slice) -> Tensor:
+            return (torch.bmm(a[i], a[j].transpose(1, 2)) * torch.bmm(b[i], b[j].transpose(1, 2))).sum((1, 2))
+
+        first, size = slice(0, self.samples), inner(slice(None), slice(None)).view(-1, self.samples)
+        rows = [size[0]]
+        for copy in range(1, len(size)):
+            cross = inner(first, slice(copy * self.samples, (copy + 1) * self.samples))
+            rows.append((size[copy] - 2 * cross + size[0]).clamp_min(0))
+        return torch.stack(rows)
