@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from vintk_kit.errors import InputError
-from vintk_kit.fourier import KINDS, FourierFeatures, gaussian_features, positional_features
+from vintk_kit.fourier import KINDS, FourierFeatures
+from vintk_kit.fourier_maps import gaussian_features, positional_features
 
 
 def test_golden_features(golden: dict) -> None:

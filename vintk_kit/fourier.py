@@ -20,12 +20,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from vintk_kit.errors import bad_value, one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = (
     "identity",
@@ -39,43 +39,6 @@ KINDS = (
     "highpass",
     "bandpass",
 )
-
-
-def gaussian_features(v: Tensor, matrix: Tensor) -> Tensor:
-    """Returns [cos 2πBv, sin 2πBv] over the last dimension.
-
-    Args:
-        v: Points of shape (..., d).
-        matrix: B of shape (m, d).
-
-    Returns:
-        Features of shape (..., 2m): all cosines, then all sines.
-    """
-    angle = 2 * math.pi * (v @ matrix.T)
-    return torch.cat([angle.cos(), angle.sin()], -1)
-
-
-def positional_features(v: Tensor, sigma: float, m: int) -> Tensor:
-    """Returns cos and sin of 2π sigma^(j/m) v for j = 0..m-1.
-
-    Args:
-        v: Points of shape (..., d).
-        sigma: Base of the geometric series of frequencies.
-        m: Number of frequencies.
-
-    Returns:
-        Features of shape (..., 2md), in the order (j, cos or sin, coordinate).
-    """
-    frequencies = sigma ** (torch.arange(m, dtype=v.dtype, device=v.device) / m)
-    angle = 2 * math.pi * frequencies[:, None] * v[..., None, :]
-    return torch.stack([angle.cos(), angle.sin()], -2).flatten(-3)
-
-
-def radial_frequency(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
-    """Returns the radial frequency of each coefficient of `torch.fft.rfft2`, in cycles per image, (H, W//2+1)."""
-    vertical = torch.fft.fftfreq(height, 1 / height, device=device, dtype=torch.float64)
-    horizontal = torch.fft.rfftfreq(width, 1 / width, device=device, dtype=torch.float64)
-    return torch.hypot(vertical[:, None], horizontal[None, :])
 
 
 @dataclass(frozen=True)
@@ -123,57 +86,6 @@ class FourierFeatures:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Maps images of shape (N, c, H, W) to (N, out_channels(c), H, W)."""
-        if images.ndim != 4:
-            raise bad_value("images", tuple(images.shape), "shape (N, channels, height, width)")
-        if self.kind == "identity":
-            return images
-        mapped = self._mapped(images)
-        if self.rescale:
-            deviation = mapped.std((1, 2, 3), keepdim=True)
-            ratio = images.std((1, 2, 3), keepdim=True) / deviation
-            mapped = mapped * torch.where(deviation > 0, ratio, 1.0)
-        return mapped
+        from vintk_kit.fourier_maps import map_images  # torch is loaded with the first images, not with the settings
 
-    def _mapped(self, images: Tensor) -> Tensor:
-        family, _, variant = self.kind.partition("-")
-        if family in ("channel", "fold"):
-            features = self._channels(images, variant)
-            return features if family == "channel" else self._fold(features, images.shape[1])
-        if family == "modulate":
-            return self._modulated(images, pair=variant == "pair")
-        return self._filtered(images)
-
-    def _random(self, stream: int, *shape: int) -> np.ndarray:
-        return np.random.default_rng([self.seed, stream]).standard_normal(shape)
-
-    def _channels(self, images: Tensor, variant: str) -> Tensor:
-        pixels = images.movedim(1, -1)
-        if variant == "positional":
-            features = positional_features(pixels, self.sigma, self.num_frequencies)
-        else:
-            matrix = self.sigma * self._random(0, self.num_frequencies, images.shape[1])
-            features = gaussian_features(pixels, torch.as_tensor(matrix).to(images))
-        return features.movedim(-1, 1).contiguous()
-
-    def _fold(self, features: Tensor, channels: int) -> Tensor:
-        wide = features.shape[1]
-        matrix = torch.as_tensor(self._random(1, channels, wide) / math.sqrt(wide)).to(features)
-        return torch.einsum("oc,nchw->nohw", matrix, features)
-
-    def _modulated(self, images: Tensor, pair: bool) -> Tensor:
-        direction = math.pi * np.random.default_rng([self.seed, 2]).random()
-        height, width = images.shape[-2:]
-        down = torch.arange(height, dtype=torch.float64) / height
-        right = torch.arange(width, dtype=torch.float64) / width
-        across = math.sin(direction) * down[:, None] + math.cos(direction) * right[None, :]
-        angle = (2 * math.pi * self.low * across).to(images)
-        waves = [angle.cos(), angle.sin()] if pair else [angle.cos()]
-        return torch.cat([images * wave for wave in waves], 1)
-
-    def _filtered(self, images: Tensor) -> Tensor:
-        height, width = images.shape[-2:]
-        radius = radial_frequency(height, width, images.device)
-        keep = radius < self.low if self.kind == "lowpass" else radius >= self.low
-        if self.kind == "bandpass" and self.high is not None:
-            keep &= radius < self.high
-        return torch.fft.irfft2(torch.fft.rfft2(images) * keep, s=(height, width))
+        return map_images(self, images)

@@ -95,7 +95,12 @@ def test_an_unknown_space_is_a_message_in_the_panel():
 def test_importing_a_panel_loads_neither_statistics_nor_grammars():
     code = """
 import sys
+from vintk_kit.fourier import KINDS, FourierFeatures
+from vintk_kit.plots.kernels import sweep_figure
+from vintk_kit.plots.scores import scatter_figure
 from vintk_kit.widgets import fourier_panel, search_panel, correlation_panel
+from vintk_kit.widgets.settings import FourierSettings
+FourierSettings().features()
 import plotly.graph_objects as go
 go.FigureWidget()
 heavy = "torch timm torchvision scipy sklearn skimage optuna distributed dask matplotlib rfc3987_syntax".split()
