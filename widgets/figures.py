@@ -12,6 +12,7 @@ from .live import running_loop
 
 # Owned by the reader (zoom, hidden curves, brush) and therefore never taken back by an update.
 _KEPT = frozenset({"uirevision", "template", "selections", "dragmode", "autosize", "width"})
+PATIENCE = 2.0  # seconds for a page to draw a figure
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -52,6 +53,7 @@ class LiveFigure:
         self.widget._config = {"responsive": True, "displaylogo": False}
         self._loop = running_loop()
         self._fitted = False
+        self._waiting: list[Callable[[], None]] = []
         self.widget.observe(lambda _: setattr(self, "_fitted", False), "_view_count")
         self.widget.observe(lambda change: self._fit(change["new"]), "_js2py_traceDeltas")
         self.widget.add_class("vk-figure")
@@ -93,7 +95,23 @@ class LiveFigure:
         """
         if report is not None and not self._fitted and self._loop is not None:
             self._fitted = True
+            self._loop.call_soon_threadsafe(self._drawn)
             self._loop.call_soon_threadsafe(self.widget._send_relayout_msg, {"autosize": True})
+
+    def when_drawn(self, callback: Callable[[], None]) -> None:
+        """Calls `callback()` once a page has drawn the figure, and after a while in any case.
+
+        Work that starts earlier takes the interpreter away from what the page still has to be sent.
+        """
+        if self._loop is None:
+            callback()
+            return
+        self._waiting.append(callback)
+        self._loop.call_later(PATIENCE, self._drawn)
+
+    def _drawn(self) -> None:
+        while self._waiting:
+            self._waiting.pop()()
 
     def on_click(self, callback: Callable[[int, int], None]) -> None:
         """Calls `callback(trace, point)` when a point is clicked; from any thread, so it should only signal."""

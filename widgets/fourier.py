@@ -92,7 +92,7 @@ class FourierPanel:
         self._view.add_class("vk-panel")
         self._say("Preparing images and networks…")
         if self.result is None:
-            self._submit(self.settings)
+            self.live_figure.when_drawn(lambda: self._submit(self.settings))
         else:
             self._show(self.settings, self.result)
 

@@ -104,7 +104,7 @@ class FrequencyPanel:
         self._view = w.VBox([style(), sliders, self._status, self._message, self._curves.widget, self._signal.widget])
         self._view.add_class("vk-panel")
         self._status.value = "Training the first networks…"
-        self._submit()
+        self._signal.when_drawn(self._submit)
 
     def _changed(self, name: str, value: Any) -> None:
         setattr(self.settings, name, value)

@@ -5,13 +5,15 @@ import subprocess
 import sys
 import threading
 
+import plotly.graph_objects as go
 import pytest
 
 import vintk_kit.data
 import vintk_kit.frequency_bias
 import vintk_kit.ntk
 import vintk_kit.spaces
-from vintk_kit.widgets import fourier_panel, frequency_panel
+from vintk_kit.widgets import LiveFigure, fourier_panel, frequency_panel
+from vintk_kit.widgets.figures import PATIENCE
 
 WORK = ((vintk_kit.spaces, "get_space"), (vintk_kit.data, "probe_batch"), (vintk_kit.ntk, "tangent_kernel"),
         (vintk_kit.frequency_bias, "learning_curves"))  # fmt: skip
@@ -51,13 +53,34 @@ def test_a_panel_is_shown_before_anything_is_computed(calls, build, work):
         assert "Prepar" in panel._status.value or "Train" in panel._status.value
         gate.set()
         async with asyncio.timeout(60):
-            while not panel._job.idle:
+            while {name for name, _ in seen} != work or not panel._job.idle:
                 await asyncio.sleep(0.01)
         return panel
 
     asyncio.run(show())
     assert {name for name, _ in seen} == work
     assert threading.main_thread() not in {thread for _, thread in seen}
+
+
+def test_work_begins_when_a_page_has_drawn_the_figure_and_once_only():
+    async def show():
+        figure, begun = LiveFigure(go.Figure()), []
+        figure.when_drawn(lambda: begun.append(asyncio.get_running_loop().time()))
+        began = asyncio.get_running_loop().time()
+        await asyncio.sleep(0.05)
+        assert not begun
+        figure.widget._js2py_traceDeltas = {"trace_deltas": [], "trace_edit_id": 0}  # what a page reports
+        await asyncio.sleep(0.05)
+        assert begun
+        assert begun[0] - began < 1
+        await asyncio.sleep(PATIENCE)
+        assert len(begun) == 1
+        alone = LiveFigure(go.Figure())
+        alone.when_drawn(lambda: begun.append(0))
+        await asyncio.sleep(PATIENCE + 0.2)
+        assert len(begun) == 2
+
+    asyncio.run(show())
 
 
 def test_sliders_wait_for_the_images_and_then_end_at_half_their_side():
