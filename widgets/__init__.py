@@ -24,7 +24,7 @@ _HOMES = {
     "SpacePicker": "controls",
     "Budget": "controls",
     "ProxyPicker": "controls",
-    "FourierTuner": "controls",
+    "FourierTuner": "tuner",
     "Selection": "selection",
     "CandidatesPanel": "candidates",
     "candidates_panel": "candidates",

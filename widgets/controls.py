@@ -1,4 +1,4 @@
-"""Controls that edit plain objects: a part of a space, a budget, a list of proxies, Fourier features.
+"""Controls that edit plain objects: a part of a space, a budget, a list of proxies; Fourier features: see `tuner`.
 
 Each control has `.value`, the object it edits and the next cell uses; wrong input is a message beside the control and
 leaves the object as it was. With `live=False` a control displays its object.
@@ -15,9 +15,9 @@ from vintk_kit.errors import VintkError
 from vintk_kit.plots.scores import tidy_number
 
 from .panel import describe_error, message_html, style
-from .settings import FourierSettings, Limits, ProxyChoice, Region
+from .settings import Limits, ProxyChoice, Region
 
-_LABEL = {"description_width": "120px"}
+LABEL = {"description_width": "120px"}
 _WIDE = {"width": "430px"}
 
 
@@ -90,7 +90,7 @@ class SpacePicker(Control):
         if len(options) > 3 and all(isinstance(option, (int, float)) for option in options):
             field = w.SelectionRangeSlider(
                 options=[(f"{option:g}", option) for option in options], index=(0, len(options) - 1), description=name,
-                continuous_update=False, style=_LABEL, layout=_WIDE,
+                continuous_update=False, style=LABEL, layout=_WIDE,
             )  # fmt: skip
             field.observe(lambda change: self._set(name, _between(options, *change["new"])), "value")
         else:
@@ -141,13 +141,13 @@ class Budget(Control):
         self._ends = params_range
 
     def children(self) -> list[w.Widget]:
-        number = w.BoundedIntText(self.value.candidates, min=1, max=1_000_000, description="candidates", style=_LABEL,
+        number = w.BoundedIntText(self.value.candidates, min=1, max=1_000_000, description="candidates", style=LABEL,
                                   layout={"width": "240px"})  # fmt: skip
         number.add_class("vk-candidates")
         number.observe(lambda change: self._apply(lambda: setattr(self.value, "candidates", change["new"])), "value")
         low, high = (value / 1e6 for value in self._ends)
         sizes = w.FloatRangeSlider(
-            value=(low, high), min=low, max=high, step=(high - low) / 200, readout_format=".3f", style=_LABEL,
+            value=(low, high), min=low, max=high, step=(high - low) / 200, readout_format=".3f", style=LABEL,
             description="parameters (M)", continuous_update=False, layout=_WIDE,
         )  # fmt: skip
         sizes.add_class("vk-params")
@@ -178,7 +178,7 @@ class ProxyPicker(Control):
         self._grid = w.HBox(layout={"flex_flow": "row wrap", "max_width": "900px"})
         for name in dict.fromkeys([*PROXIES, *self.value.specs]):
             self._box(name, tooltip=PROXIES[name].source if name in PROXIES else name)
-        self._text = w.Text(placeholder="vintk(kind='highpass', low=8)", description="add a spec", style=_LABEL,
+        self._text = w.Text(placeholder="vintk(kind='highpass', low=8)", description="add a spec", style=LABEL,
                             continuous_update=False, layout=_WIDE)  # fmt: skip
         self._text.add_class("vk-spec")
         self._text.observe(lambda change: change["new"] and self._apply(lambda: self._add(change["new"])), "value")
@@ -218,89 +218,3 @@ class ProxyPicker(Control):
     def _show(self) -> None:
         names = ", ".join(self.value.specs) or "none: choose at least one"
         self._chosen.value = message_html(f"Chosen: {names}", "note")
-
-
-_USES = {
-    "channel": ("sigma", "num_frequencies", "seed"),
-    "fold": ("sigma", "num_frequencies", "seed"),
-    "modulate": ("low", "seed"),
-    "lowpass": ("low",),
-    "highpass": ("low",),
-    "bandpass": ("low", "high"),
-}
-
-
-class FourierTuner(Control):
-    """Sliders for Fourier features: only those that the kind uses are enabled.
-
-    `tuner.value` is a `FourierSettings`, `tuner.value.features()` the frozen `FourierFeatures`.
-
-    Args:
-        settings: Initial settings.
-        image_size: Side of the images: the band ends at half of it.
-        live: Widgets, or only the object.
-    """
-
-    def __init__(
-        self, settings: FourierSettings | None = None, *, image_size: int = 32, live: bool = True
-    ) -> None:  # fmt: skip
-        super().__init__(settings or FourierSettings(), live=live)
-        self._nyquist = image_size / 2
-        self._quiet = False
-
-    def children(self) -> list[w.Widget]:
-        from vintk_kit.fourier import KINDS
-
-        now, slider = self.value, {"continuous_update": False, "style": _LABEL, "layout": {"width": "370px"}}
-        top = self._nyquist
-        self.fields: dict[str, Any] = {
-            "kind": w.Dropdown(options=KINDS, value=now.kind, description="kind", style=_LABEL,
-                               layout={"width": "370px"}),
-            "sigma": w.FloatLogSlider(now.sigma, base=10, min=-1, max=1.5, step=0.1, description="sigma", **slider),
-            "low": w.FloatSlider(now.low, min=0, max=top, step=0.5, description="low (cycles)", **slider),
-            "high": w.FloatSlider(top if now.high is None else now.high, min=0.5, max=top, step=0.5,
-                                  description="high (cycles)", **slider),
-            "num_frequencies": w.IntSlider(now.num_frequencies, 1, 16, description="frequencies", **slider),
-            "seed": w.IntSlider(now.seed, 0, 20, description="seed", **slider),
-        }  # fmt: skip
-        for name, field in self.fields.items():
-            field.add_class(f"vk-{name.replace('_', '-')}")
-            field.observe(lambda _: self._changed(), "value")
-        self._enable(now.kind)
-        return [w.HBox(list(self.fields.values()), layout={"flex_flow": "row wrap"})]
-
-    def wait(self) -> None:
-        """Disables every slider until `ready`."""
-        for field in self.fields.values():
-            field.disabled = True
-
-    def ready(self, image_size: int) -> None:
-        """Enables what the kind uses, with bands up to half the side of the images."""
-        top, unlimited = image_size / 2, self.value.high is None
-        if top != self._nyquist:
-            self._nyquist, self._quiet = top, True
-            for name in ("low", "high"):
-                self.fields[name].max = top
-            self.fields["low"].value = min(self.value.low, top)
-            self.fields["high"].value = top if unlimited else min(self.value.high, top)
-            self._quiet = False
-        self._enable(self.value.kind)
-
-    def _changed(self) -> None:
-        if not self._quiet:
-            self._apply(self._read)
-
-    def _read(self) -> None:
-        """Takes every field, so that what the sliders show and what the object holds never drift apart."""
-        shown = {name: field.value for name, field in self.fields.items()}
-        if shown["high"] >= self._nyquist:
-            shown["high"] = None  # the upper end of the slider: no limit
-        self._enable(shown["kind"])
-        trial = FourierSettings(**shown)
-        trial.features()
-        vars(self.value).update(shown)
-
-    def _enable(self, kind: str) -> None:
-        used = _USES.get(kind.partition("-")[0], ())
-        for name, field in self.fields.items():
-            field.disabled = name != "kind" and name not in used

@@ -14,12 +14,12 @@ from vintk_kit.errors import bad_value
 from vintk_kit.plots.scores import tidy_number
 from vintk_kit.plots.template import empty
 
-from .controls import FourierTuner
 from .figures import LiveFigure
 from .jobs import LatestJob
 from .lab import GROUPS, FourierLab, FourierResult
 from .panel import describe_error, message_html, short_time, style
 from .settings import FourierSettings
+from .tuner import FourierTuner
 
 
 class FourierPanel:
