@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import io
 import json
+import logging
 import os
 import time
 import tokenize
@@ -194,12 +195,14 @@ def run_notebook(
         checked.setdefault("live", False)
     folder.mkdir(parents=True, exist_ok=True)
     run = NotebookRun(path.stem, 0.0, folder / path.name, folder / f"{path.stem}.html")
+    logging.getLogger("papermill").setLevel(logging.ERROR)  # it warns of every "=" inside a text
     start = time.perf_counter()
     try:
         with _environment(PLOTLY_RENDERER="plotly_mimetype", VINTK_RUNS=str(runs_root().resolve())):
             papermill.execute_notebook(
                 str(path), str(run.notebook), parameters=checked, store_widget_state=False,
                 progress_bar=progress, cwd=os.getcwd(), kernel_name="python3", language="python",
+                extra_arguments=["--log-level=ERROR"],  # no warning that a kernel on loopback is not encrypted
             )  # fmt: skip
     except PapermillExecutionError as error:
         run.error, run.failing_cell = f"{error.ename}: {error.evalue}", error.source

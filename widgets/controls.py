@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets as w
 
-from vintk_kit.errors import VintkError
+from vintk_kit.errors import VintkError, bad_value
 from vintk_kit.plots.scores import tidy_number
 
 from .panel import describe_error, message_html, style
@@ -130,14 +130,28 @@ class Budget(Control):
 
     Args:
         candidates: Architectures to score.
-        params_range: Fewest and most parameters of the space, the ends of the slider.
+        min_params: Fewest parameters at first, or None.
+        max_params: Most parameters at first, or None.
+        params_range: Fewest and most parameters of the space, the ends of the slider: `Region(space).params_range()`.
         live: Widgets, or only the object.
+
+    Raises:
+        InputError: Limits that leave nothing between them.
     """
 
     def __init__(
-        self, candidates: int = 60, *, params_range: tuple[int, int] = (10_000, 10_000_000), live: bool = True
+        self,
+        candidates: int = 60,
+        *,
+        min_params: float | None = None,
+        max_params: float | None = None,
+        params_range: tuple[int, int] = (10_000, 10_000_000),
+        live: bool = True,
     ) -> None:
-        super().__init__(Limits(candidates), live=live)
+        low, high = (None if limit is None else round(limit) for limit in (min_params, max_params))
+        if high is not None and high <= (low or 0):
+            raise bad_value("max_params", max_params, f"a number above {low or 0}, or None")
+        super().__init__(Limits(candidates, low, high), live=live)
         self._ends = params_range
 
     def children(self) -> list[w.Widget]:
@@ -146,8 +160,11 @@ class Budget(Control):
         number.add_class("vk-candidates")
         number.observe(lambda change: self._apply(lambda: setattr(self.value, "candidates", change["new"])), "value")
         low, high = (value / 1e6 for value in self._ends)
+        limits = (self.value.min_params, self.value.max_params)
+        shown = [end if limit is None else limit / 1e6 for end, limit in zip((low, high), limits, strict=True)]
         sizes = w.FloatRangeSlider(
-            value=(low, high), min=low, max=high, step=(high - low) / 200, readout_format=".3f", style=LABEL,
+            value=[min(max(value, low), high) for value in shown],
+            min=low, max=high, step=(high - low) / 200, readout_format=".3f", style=LABEL,
             description="parameters (M)", continuous_update=False, layout=_WIDE,
         )  # fmt: skip
         sizes.add_class("vk-params")

@@ -62,6 +62,15 @@ def test_the_budget_is_keyword_arguments_of_a_search():
     assert budget.value.max_params == pytest.approx(1_000_000, abs=8_000)
 
 
+def test_a_budget_shows_the_limits_it_holds_and_refuses_impossible_ones():
+    budget = Budget(40, max_params=4e5, params_range=(20_000, 1_500_000))
+    assert budget.value.max_params == 400_000
+    assert budget.view.children[2].value == pytest.approx((0.02, 0.4), abs=0.008)
+    assert Budget(40, max_params=9e9, params_range=(20_000, 1_500_000)).view.children[2].value[1] == 1.5
+    with pytest.raises(InputError, match="max_params: got 10; allowed: a number above 20"):
+        Budget(40, min_params=20, max_params=10)
+
+
 def test_the_tuner_edits_features_and_enables_only_what_the_kind_uses():
     heard = []
     tuner = FourierTuner(image_size=32)
