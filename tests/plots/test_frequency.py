@@ -6,12 +6,22 @@ import plotly.graph_objects as go
 
 from vintk_kit import frequency_bias as fb
 from vintk_kit.plots import frequency as draw
+from vintk_kit.plots.template import log_axis
 
 
 def test_eigenvalues_that_vanish_are_left_out():
     figure = draw.eigenvalue_figure({"no bias": fb.circle_eigenvalues(64, b_std=0.0)})
     assert not set(figure.data[0].x) & {3, 5, 7}
     assert figure.layout.xaxis.type == "log"
+
+
+def test_labels_of_logarithmic_axes_are_whole_numbers():
+    axis = log_axis(np.array([0.4, 20.0, np.nan]), [0])
+    assert axis["ticktext"] == ["0.1", "0.2", "0.5", "1", "2", "5", "10", "20", "50", "100", "200", "500"]
+    assert log_axis([1e-3, 1e4])["ticktext"][:2] == ["0.001", "0.01"]
+    assert log_axis([]) == {"type": "log"}
+    curves = fb.learning_curves((1, 2), width=32, steps=20)
+    assert "0.5" in draw.curves_figure(curves).layout.xaxis.ticktext
 
 
 def test_curves_rates_and_animation_show_every_frequency():

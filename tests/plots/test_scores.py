@@ -134,6 +134,12 @@ def test_kernel_figures_hold_eigenvalues_in_order_and_the_montage_is_a_picture()
     response = pd.DataFrame({"frequency": [1, 1], "group": ["plain", "mapped"], "response": [1.0, 2.0]})
     scores = pd.DataFrame({"architecture": ["A"], "plain": [-3.0], "mapped": [-2.0]})
     assert len(kernel_figure(spectra, curves, response, scores).data) == 8
+    nothing = response.assign(response=[1e-3, 0.0])
+    empty = kernel_figure(spectra, {"plain": curves["plain"], "mapped": np.array([1.0, 0, 0])}, nothing, scores)
+    assert np.isnan(empty.data[3].y[1:]).all()  # what a mapping removed is a gap, not thirteen decades of floor
+    assert np.isnan(empty.data[5].y).all()
+    wide = kernel_figure(spectra, {"plain": np.logspace(0, -11, 9)}, nothing, scores)
+    assert wide.layout.yaxis2.dtick == 2
     assert montage(np.random.rand(1, 3, 8, 8), np.random.rand(1, 12, 8, 8)).startswith(b"\x89PNG")
     frame = pd.DataFrame({"edge": [0, 1, 0, 1], "architecture": list("AABB"), "score": [0.0, 1, 2, 3]})
     assert [trace.name for trace in sweep_figure(frame).data] == ["A", "B"]

@@ -9,7 +9,12 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from vintk_kit.plots.template import PALETTE, layout
+from vintk_kit.plots.template import PALETTE, layout, log_axis
+
+
+def _log_log(figure: go.Figure) -> go.Figure:
+    figure.update_xaxes(log_axis(*(trace.x for trace in figure.data)))
+    return figure.update_yaxes(log_axis(*(trace.y for trace in figure.data)))
 
 
 def eigenvalue_figure(
@@ -35,7 +40,7 @@ def curves_figure(curves: pd.DataFrame, *, title: str = "Error per frequency whi
                 mode="lines", line={"dash": dash, "color": colour},
             )  # fmt: skip
     layout(figure, title=title, x="time (learning rate × steps)", y="error left (fraction)")
-    return figure.update_xaxes(type="log", dtick="D2")
+    return figure.update_xaxes(log_axis(*(trace.x for trace in figure.data)))
 
 
 def animation_figure(curves: pd.DataFrame, *, moments: int = 30) -> go.Figure:
@@ -68,7 +73,7 @@ def rates_figure(rates: pd.DataFrame) -> go.Figure:
     for column, mode in (("measured", "markers"), ("predicted", "lines")):
         figure.add_scatter(x=rates["frequency"].to_numpy(), y=1 / rates[column].to_numpy(), mode=mode, name=column)
     layout(figure, title=f"Time to learn grows as k^{slope:.2f}", x="frequency k", y="time constant 1/λ_k")
-    return figure.update_xaxes(type="log").update_yaxes(type="log")
+    return _log_log(figure)
 
 
 def width_figure(deviation: pd.DataFrame, slope: float) -> go.Figure:
@@ -77,7 +82,7 @@ def width_figure(deviation: pd.DataFrame, slope: float) -> go.Figure:
         go.Scatter(x=deviation["width"].to_numpy(), y=deviation["deviation"].to_numpy(), name="measured")
     )
     layout(figure, title=f"The kernel converges as width^{slope:.2f}", x="width", y="relative distance")
-    return figure.update_xaxes(type="log").update_yaxes(type="log")
+    return _log_log(figure)
 
 
 def density_figure(times: pd.DataFrame) -> go.Figure:
@@ -86,7 +91,7 @@ def density_figure(times: pd.DataFrame) -> go.Figure:
     for region, part in times.groupby("region"):
         figure.add_scatter(x=part["frequency"].to_numpy(), y=part["time"].to_numpy(), name=f"{region} half")
     layout(figure, title="Sparse regions learn later", x="frequency k", y="time to halve the error")
-    return figure.update_xaxes(type="log").update_yaxes(type="log")
+    return _log_log(figure)
 
 
 def signal_figure(fits: pd.DataFrame) -> go.Figure:
@@ -169,7 +174,7 @@ def response_figure(
             x=mean.index.to_numpy(), y=(mean / mean.max()).to_numpy(), name=str(name), mode="lines+markers"
         )
     layout(figure, title=title, x="cycles per image", y="response (largest = 1)")
-    return figure.update_xaxes(type="log")
+    return figure.update_xaxes(log_axis(*(trace.x for trace in figure.data)))
 
 
 def spectra_figure(drops: pd.DataFrame, *, by: str = "network") -> go.Figure:

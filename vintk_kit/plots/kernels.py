@@ -103,18 +103,32 @@ def kernel_figure(
         figure.add_scatter(x=radius, y=_visible(power), name=name, legendgroup=name, line_color=colour,
                            mode="lines", row=1, col=1)  # fmt: skip
     for colour, (name, values) in zip((PLAIN, MAPPED), eigenvalues.items(), strict=False):
-        figure.add_scatter(x=np.arange(1, len(values) + 1), y=np.maximum(values, 1e-12), legendgroup=name, name=name,
+        figure.add_scatter(x=np.arange(1, len(values) + 1), y=_positive(values), legendgroup=name, name=name,
                            line_color=colour, mode="lines+markers", showlegend=False, row=1, col=2)  # fmt: skip
     for colour, (name, part) in zip((PLAIN, MAPPED), response.groupby("group", sort=False), strict=False):
-        figure.add_scatter(x=part["frequency"].to_numpy(float), y=np.maximum(part["response"].to_numpy(float), 1e-12),
+        figure.add_scatter(x=part["frequency"].to_numpy(float), y=_positive(part["response"].to_numpy(float)),
                            name=str(name), legendgroup=str(name), line_color=colour, mode="lines+markers",
                            showlegend=False, row=2, col=1)  # fmt: skip
-    if len(response) and response["response"].max() > 10 * response["response"].min():
-        figure.update_yaxes(dtick=1, row=2, col=1)  # decades alone; within one, plotly's own digits
+    for row, column in ((1, 1), (1, 2), (2, 1)):
+        shown = [trace.y for trace in figure.select_traces(row=row, col=column)]
+        figure.update_yaxes(dtick=_decades(shown), row=row, col=column)
     for colour, name in ((PLAIN, "plain"), (MAPPED, "mapped")):
         figure.add_bar(x=scores["architecture"].astype(str).to_numpy(object), y=scores[name].to_numpy(float),
                        marker_color=colour, name=name, showlegend=False, row=2, col=2)  # fmt: skip
     return figure
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """What a logarithmic axis can show; a gap where a mapping has left nothing."""
+    return np.where(values > 1e-12, values, np.nan)
+
+
+def _decades(curves: list[np.ndarray]) -> int | None:
+    """Decades from label to label, so that at most about six are drawn; None within one: plotly's own digits."""
+    values = np.concatenate([*curves, [np.nan]])
+    values = values[np.isfinite(values) & (values > 0)]
+    span = np.log10(values.max() / values.min()) if len(values) else 0.0
+    return max(1, round(span / 5)) if span > 1 else None
 
 
 def _visible(power: np.ndarray) -> np.ndarray:
@@ -130,8 +144,8 @@ def _kernel_axes(height: int) -> go.Figure:
     layout(figure, height=height)
     figure.update_annotations(font_size=13)
     figure.update_layout(legend={"orientation": "h", "y": 1.13, "x": 0.45}, bargap=0.35)
-    figure.update_yaxes(type="log", exponentformat="power", dtick=1, row=1)
-    figure.update_yaxes(type="log", exponentformat="power", row=2, col=1)
+    for row, column in ((1, 1), (1, 2), (2, 1)):
+        figure.update_yaxes(type="log", exponentformat="power", row=row, col=column)
     return figure.update_xaxes(title_text="cycles per image", col=1).update_xaxes(title_text="index", row=1, col=2)
 
 

@@ -6,6 +6,10 @@ on white and on near black; text is a grey that keeps 4:1 on both.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
+import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
@@ -114,3 +118,15 @@ def fade(colour: str, opacity: float) -> str:
     """A "#rrggbb" colour as "rgba(...)" with the given opacity, for bands and fills."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"
+
+
+def log_axis(*values: Any) -> dict[str, Any]:
+    """A logarithmic axis for these values whose labels are whole numbers: plotly writes 0.5 and 5 alike as "5"."""
+    known = np.concatenate([np.asarray(part, float).ravel() for part in values])
+    known = known[np.isfinite(known) & (known > 0)]
+    if not len(known):
+        return {"type": "log"}
+    first, last = math.floor(math.log10(known.min())), math.ceil(math.log10(known.max()))
+    steps = (1, 2, 5) if last - first <= 3 else (1,)
+    ticks = [step * 10.0**decade for decade in range(first, last + 1) for step in steps]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
