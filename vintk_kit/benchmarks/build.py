@@ -61,7 +61,7 @@ def build_benchmark(
     data: str = "photopatch",
     n: int = 150,
     repeated: int = 12,
-    epochs: int = 2,
+    epochs: float = 2,
     max_macs: float | None = 9e6,
     seed: int = 0,
     workers: int = 1,
@@ -78,7 +78,7 @@ def build_benchmark(
         data: Data set.
         n: Architectures.
         repeated: Architectures with three seeds.
-        epochs: Passes over the training split.
+        epochs: Passes over the training split; may be a fraction.
         max_macs: Cost limit per image.
         seed: Seed of the choice of architectures.
         workers: Processes of one thread each.
@@ -126,7 +126,7 @@ def _tasks(
 
 
 def _train_all(
-    tasks: list[tuple[str, int]], space: str, data: str, epochs: int, workers: int
+    tasks: list[tuple[str, int]], space: str, data: str, epochs: float, workers: int
 ) -> Iterator[dict[str, Any]]:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
         futures = [pool.submit(_train_one, space, text, data, s, epochs) for text, s in tasks]
@@ -140,7 +140,7 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _train_one(space_name: str, text: str, data: str, seed: int, epochs: int) -> dict[str, Any]:
+def _train_one(space_name: str, text: str, data: str, seed: int, epochs: float) -> dict[str, Any]:
     from vintk_kit.training.quick import train_quick
 
     space, arch = get_space(space_name), Architecture.from_json(text)
@@ -199,7 +199,7 @@ def publish(folder: Path, table: Path) -> dict[str, Any]:
     flags = {"n": "architectures"}
     options = " ".join(f"--{flags.get(name, name).replace('_', '-')} {value}" for name, value in made.items())
     about = {
-        "data": f"{made['data']}, test split", "protocol": f"from scratch, {made['epochs']} epochs of train_quick, "
+        "data": f"{made['data']}, test split", "protocol": f"from scratch, {made['epochs']:g} epochs of train_quick, "
         f"independent initial weights; {len(first)} architectures, {made['repeated']} with seeds 0, 1, 2",
         "source": f"vintk benchmark build {options}", "command": f"vintk benchmark build {options}",
         "noise": f"one training {noise:.2f} points, spread over architectures {first['accuracy'].std():.2f}",

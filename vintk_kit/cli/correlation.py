@@ -131,7 +131,7 @@ def build(
     data: str = typer.Option("photopatch", help="Data set."),
     architectures: int = typer.Option(150, help="Number of architectures."),
     repeated: int = typer.Option(12, help="Architectures trained with three seeds."),
-    epochs: int = typer.Option(2, help="Training epochs."),
+    epochs: float = typer.Option(2, help="Passes over the training images; may be a fraction."),
     max_macs: float = typer.Option(9e6, help="Cost limit per image."),
     seed: int = typer.Option(0, help="Seed of the choice of architectures."),
     workers: int = typer.Option(2, help="Processes of one thread each."),

@@ -102,7 +102,7 @@ def train_quick(
     arch: Architecture,
     data: str = "photopatch",
     seed: int = 0,
-    epochs: int = 3,
+    epochs: float = 3,
     *,
     batch_size: int = 128,
     lr: float = 2e-3,
@@ -122,7 +122,7 @@ def train_quick(
         data: Data set name.
         seed: Decides initial weights, order and augmentation; the same seed on the same machine and thread count
             gives the same accuracy.
-        epochs: Passes over the training split.
+        epochs: Passes over the training split; a fraction ends inside a pass.
         batch_size: Images per step.
         lr: Peak learning rate.
         weight_decay: Decoupled, on matrices only.
@@ -134,15 +134,17 @@ def train_quick(
         Test accuracy in [0, 1], and the seconds of the training and the test.
 
     Raises:
-        InputError: For epochs < 1 or a batch larger than the training split.
+        InputError: For epochs of less than one step, or a batch larger than the training split.
     """
-    if epochs < 1:
-        raise bad_value("epochs", epochs, "a whole number of at least 1")
     space = get_space(space)
     size = image_size or space.image_size
     tensors = tensor_data(data, size, root)
     if batch_size > len(tensors.train):
         raise InputError(f"batch_size: got {batch_size}; allowed: at most {len(tensors.train)}, the training split")
+    per_epoch = len(tensors.train) // batch_size
+    total = round(epochs * per_epoch)
+    if total < 1:
+        raise bad_value("epochs", epochs, f"at least one step, {1 / per_epoch:.2g}")
     start = time.perf_counter()
     network = space.build(arch, num_classes=len(tensors.classes), image_size=size, seed=seed).train()
     if hasattr(network, "use_fused_attention"):
@@ -151,19 +153,18 @@ def train_quick(
     vectors = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
     optimizer = torch.optim.AdamW(groups, lr=lr, foreach=True)
-    per_epoch = len(tensors.train) // batch_size
-    total = epochs * per_epoch
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: warm_cosine(step, total))
     generator = torch.Generator().manual_seed(seed)
-    for _ in range(epochs):
-        order = torch.randperm(len(tensors.train), generator=generator)
-        for index in order[: per_epoch * batch_size].split(batch_size):
-            images = shift_and_flip(tensors.train[index], generator, max(1, size // 16))
-            loss = functional.cross_entropy(network(images), tensors.train_labels[index], label_smoothing=smoothing)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
+    for step in range(total):
+        if step % per_epoch == 0:
+            batches = torch.randperm(len(tensors.train), generator=generator).split(batch_size)
+        index = batches[step % per_epoch]
+        images = shift_and_flip(tensors.train[index], generator, max(1, size // 16))
+        loss = functional.cross_entropy(network(images), tensors.train_labels[index], label_smoothing=smoothing)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
     accuracy = (predict(network, tensors.test).argmax(1) == tensors.test_labels).float().mean().item()
     return accuracy, time.perf_counter() - start
 
@@ -182,7 +183,7 @@ def train_many(
     data: str = "photopatch",
     *,
     seeds: Iterable[int] = (0,),
-    epochs: int = 3,
+    epochs: float = 3,
     **options: object,
 ) -> Iterator[dict[str, object]]:
     """Runs `train_quick` for every architecture and seed.
