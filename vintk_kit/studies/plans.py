@@ -20,7 +20,7 @@ FEATURES = (
 FEATURE = f"vintk({{}}, {WHOLE}, groups='attention+mlp')"
 NUCLEAR_FEATURE = "vintk({}, combine='replace')"
 SMALL = ("autoformer-tiny-imagenet", "vit-bench-101-pit", "nasbench201", "microvit-photopatch")
-ALL = (*SMALL, "autoformer-small-imagenet", "autoformer-base-imagenet")
+ALL = (*SMALL, "autoformer-small-imagenet", "autoformer-base-imagenet", "vit-bench-101-autoformer")
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ STUDIES: dict[str, Study] = {
     "claims": Study(
         "Does the plain kernel fail on ViTs, do attention and high frequencies repair it (the paper's Figures 1 to 3)?",
         CLAIMS,
-        dict(zip(ALL, (60, 50, 60, 150, 60, 30), strict=True)),
+        dict(zip(ALL, (60, 50, 60, 150, 60, 30, 100), strict=True)),
         skip={"nasbench201": TRANSFORMER_ONLY},
     ),
     "initialisation": Study(
@@ -100,7 +100,7 @@ STUDIES: dict[str, Study] = {
     "zoo": Study(
         "All proxies beside params and MACs.",
         ("all",),
-        {"microvit-photopatch": 75, "vit-bench-101-pit": 30},
+        {"microvit-photopatch": 75, "vit-bench-101-pit": 30, "nasbench201": 60, "autoformer-tiny-imagenet": 30},
     ),
 }
 """Every study by name."""

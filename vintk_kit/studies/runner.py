@@ -19,6 +19,7 @@ FILES = {
     "autoformer-tiny-imagenet": "autoformer_tiny_imagenet.csv",
     "autoformer-small-imagenet": "autoformer_small_imagenet.csv",
     "autoformer-base-imagenet": "autoformer_base_imagenet.csv",
+    "vit-bench-101-autoformer": "autoformer_tiny_scratch.csv",
     "vit-bench-101-pit": "pit_scratch.csv",
     "nasbench201": "nasbench201.csv",
 }
