@@ -24,9 +24,22 @@ def test_boxes_cover_every_parameter(name):
 def test_heights_are_layer_widths():
     space = get_space("microvit-32")
     arch = space.architecture(patch_size=4, embed_dim=64, depth=2, num_heads=[2, 8], mlp_ratio=[1, 4])
-    boxes = {t.text.split("<br>")[1]: max(t.y) - min(t.y) for t in draw_architecture(space, arch).data}
+    figure = draw_architecture(space, arch)
+    boxes = {t.text.split("<br>")[1]: max(t.y) - min(t.y) for t in figure.data}
     assert {"attention: 32 wide", "attention: 128 wide", "mlp: 64 wide", "mlp: 256 wide"} <= set(boxes)
     assert boxes["mlp: 256 wide"] == 256
+    labels = dict(zip(figure.layout.yaxis.tickvals, figure.layout.yaxis.ticktext, strict=True))
+    assert labels == {
+        -128: "256",
+        -96: "192",
+        -64: "128",
+        -32: "64",
+        0: "0",
+        32: "64",
+        64: "128",
+        96: "192",
+        128: "256",
+    }
 
 
 def test_the_command_lists_spaces(monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -60,7 +61,16 @@ def draw_architecture(space: SearchSpace, arch: Architecture) -> go.Figure:
         seen.add(box.kind)
         left = right + 0.003
     layout(figure, title=f"{arch.key}: {space.params(arch):,} parameters", x="share of the parameters", y="layer width")
-    return figure.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(zeroline=False)
+    figure.update_xaxes(showticklabels=False, showgrid=False)
+    return figure.update_yaxes(zeroline=False, **_width_labels(max(box.width for box in boxes)))
+
+
+def _width_labels(widest: int) -> dict[str, list]:
+    """Labels of an axis on which boxes are centred: the edge of a box, above as below, reads as its whole width."""
+    step = 2 ** max(0, round(math.log2(widest / 2)) - 1)
+    widths = list(range(0, widest + 1, step))
+    tops = [width / 2 for width in widths]
+    return {"tickvals": [-top for top in tops[:0:-1]] + tops, "ticktext": list(map(str, widths[:0:-1] + widths))}
 
 
 def _boxes(network: nn.Module) -> list[_Box]:
