@@ -185,9 +185,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--full", action="store_true", help="more sizes and more rounds")
     parser.add_argument("--rounds", type=int, default=None, help="rounds per case (3; 9 with --full)")
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the cases to measure")
+    parser.add_argument("--threads", type=int, help="threads of torch; its own choice by default")
     parser.add_argument("--no-throughput", action="store_true", help="leave out the comparison of processes")
     parser.add_argument("--out", type=Path, default=HERE, help="folder of results.csv and machine.txt")
     options = parser.parse_args(arguments)
+    if options.threads:
+        torch.set_num_threads(options.threads)
     start, where = time.perf_counter(), machine()
     print(where, flush=True)
     cases = FULL if options.full else QUICK
