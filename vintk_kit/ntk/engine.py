@@ -89,7 +89,7 @@ def tangent_kernel(
     def compute(gram_dtype: torch.dtype | None) -> dict[str, Tensor]:
         gram = lambda n: Gram(n, gram_dtype, sketch, seed)  # noqa: E731
         if block_size is None or block_size >= len(images):
-            return _pass(network, parameters, images, gram(len(images)), **settings)
+            return one_pass(network, parameters, images, gram(len(images)), **settings)
         return _pairs(network, parameters, images, gram, block_size, **settings)
 
     named = compute(gram_dtype)
@@ -99,7 +99,7 @@ def tangent_kernel(
         if condition_number(total) > LIMITS[torch.float32]:
             named, gram_dtype, passes = compute(torch.float64), torch.float64, passes + 2.2
     limit = LIMITS["double"] if double else LIMITS[gram_dtype or torch.float32]
-    parts = _grouped(network, named) if groups else {("other", None): torch.stack(list(named.values())).sum(0)}
+    parts = grouped(network, named) if groups else {("other", None): torch.stack(list(named.values())).sum(0)}
     return TangentKernel(parts, limit if autocast is None else 1e3, output, sketch, passes)
 
 
@@ -116,7 +116,7 @@ def check_images(images: Tensor, sketch: int | None = None, block_size: int | No
         raise bad_value("block_size", block_size, "None or a positive number of samples")
 
 
-def _pass(
+def one_pass(
     network: nn.Module,
     parameters: dict[str, nn.Parameter],
     images: Tensor,
@@ -185,14 +185,14 @@ def _pairs(
     for i, first in enumerate(blocks):
         for second in blocks[i + 1 :]:
             index = torch.cat([first, second])
-            found = _pass(network, parameters, images[index.to(images.device)], gram(len(index)), **settings)
+            found = one_pass(network, parameters, images[index.to(images.device)], gram(len(index)), **settings)
             for name, kernel in found.items():
                 whole = named.setdefault(name, torch.zeros(n, n, dtype=torch.float64))
                 whole[index[:, None], index[None, :]] = kernel
     return named
 
 
-def _grouped(network: nn.Module, named: dict[str, Tensor]) -> dict[tuple[str, int | None], Tensor]:
+def grouped(network: nn.Module, named: dict[str, Tensor]) -> dict[tuple[str, int | None], Tensor]:
     """Sums the kernels of parameters over layer groups and blocks.
 
     Blocks of networks with several stages are numbered through, in the order of the network.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vintk_kit.errors import bad_value
-from vintk_kit.ntk.engine import _grouped, _pass, check_images
+from vintk_kit.ntk.engine import check_images, grouped, one_pass
 from vintk_kit.ntk.kernel import TangentKernel
 from vintk_kit.ntk.recorder import Chooser, check_mode, chosen
 from vintk_kit.ntk.terms import Outer, Term
@@ -75,7 +75,7 @@ def frequency_response(
     for part in _parts(list(map(float, frequencies)), max(1, block_size // n - 1)):
         shaken = [images + amplitude * waves(images, frequency, angles, phases) for frequency in part]
         settings = {"output": "sum", "probes": 1, "seed": 0, "select": None, "autocast": None}
-        found = _grouped(network, _pass(network, parameters, torch.cat([images, *shaken]), Moves(n), **settings))
+        found = grouped(network, one_pass(network, parameters, torch.cat([images, *shaken]), Moves(n), **settings))
         moved = TangentKernel(found)
         for name in ("all", *(moved.groups if groups is None else groups)):
             size, *squares = moved.group(name).mean(1).tolist()
