@@ -53,10 +53,12 @@ def test_nasbench201_table(benchmark_csv, tmp_path):
     assert benchmark.accuracies == ("cifar10", "cifar100", "imagenet16")
 
 
-def test_our_own_benchmark_ships_and_knows_its_noise():
-    benchmark = get_benchmark("microvit-photopatch")
+@pytest.mark.parametrize("name", ["microvit-photopatch", "microvit-fashion"])
+def test_our_own_benchmarks_ship_and_know_their_noise(name):
+    benchmark = get_benchmark(name)
     assert len(benchmark) >= 150
     assert {"command", "seed_noise", "protocol"} <= set(benchmark.metadata)
+    assert benchmark.metadata["seed_noise"] < benchmark.frame["accuracy"].std()
 
 
 def test_missing_files_say_where_to_put_them(monkeypatch, tmp_path):
@@ -180,7 +182,7 @@ def test_a_wrong_checksum_removes_the_file(server, tmp_path):
 
 def test_public_entries_have_an_address_or_say_what_to_do():
     for name, item in BENCHMARKS.items():
-        assert item.url or item.metadata.get("source") or name == "microvit-photopatch"
+        assert item.url or item.metadata.get("source"), name
 
 
 def test_chosen_architectures_spread_over_size():

@@ -71,7 +71,7 @@ _NB201 = Entry(
 )  # fmt: skip
 
 
-def _read_photopatch(path: Path) -> list[dict[str, Any]]:
+def _read_trainings(path: Path) -> list[dict[str, Any]]:
     frame = read_frame(path, ["architecture", "accuracy"])
     mean = frame.groupby("architecture", sort=False, as_index=False)["accuracy"].mean()
     records = mean.to_dict("records")
@@ -88,18 +88,21 @@ def _record(file: str, index: int, row: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"{file}: row {index}: architecture: {error}") from error
 
 
-def _own_entry() -> Entry:
-    about = _HERE / "microvit_photopatch.json"
+def _microvit(data: str) -> Entry:
+    """One of our own: trained by `vintk benchmark build`, lies in this folder."""
+    file = f"microvit_{data}.csv"
+    about = (_HERE / file).with_suffix(".json")
     return Entry(
-        "microvit-photopatch", "microvit-32", _read_photopatch, "microvit_photopatch.csv", None, "", "accuracy", 10,
-        ("embed_dim", "depth"), json.loads(about.read_text()) if about.exists() else {}, {"image_size": 32},
+        f"microvit-{data}", "microvit-32", _read_trainings, file, None, "", "accuracy", 10, ("embed_dim", "depth"),
+        json.loads(about.read_text()) if about.exists() else {}, {"image_size": 32},
     )  # fmt: skip
 
 
 BENCHMARKS: dict[str, Entry] = {
     entry.name: entry
     for entry in (
-        _own_entry(),
+        _microvit("photopatch"),
+        _microvit("fashion"),
         _autoformer("tiny", "5e07b497", "error 0.19 points, spread 0.26"),
         _autoformer("small", "d70fb308", "error 0.18 points, spread 0.56"),
         _autoformer("base", "b7ab49e1", "error 0.17 points, spread 0.09: any positive tau is informative"),
