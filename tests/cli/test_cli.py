@@ -3,6 +3,7 @@
 import importlib
 import re
 
+import nbformat
 import pytest
 
 from vintk_kit import cli
@@ -59,6 +60,29 @@ def test_notebook_parameters_are_described(capsys):
     code, out, _ = run(capsys, "notebooks", "describe", "00_tour")
     assert code == 0
     assert "live: bool = True" in out
+
+
+def test_several_notebooks_keep_their_results_apart(capsys, tmp_path, monkeypatch):
+    """Two notebooks that search would meet in one folder, and the second be refused."""
+    from vintk_kit import notebooks
+
+    given = {}
+
+    def record(name, values, *, folder, progress):
+        given[name] = values.get("run")
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(nbformat.v4.new_notebook(), folder / f"{name}.ipynb")
+        return notebooks.NotebookRun(name, 1.0, folder / f"{name}.ipynb", folder / f"{name}.html")
+
+    monkeypatch.setenv("VINTK_RUNS", str(tmp_path))
+    monkeypatch.setattr(notebooks, "run_notebook", record)
+    code, _, _ = run(capsys, "notebooks", "run", "--all", "--run", "mine")
+    runs = [name for name in given.values() if name is not None]
+    assert code == 0
+    assert given["05_search"] == "mine-05_search"
+    assert len(set(runs)) == len(runs) >= 5
+    run(capsys, "notebooks", "run", "05_search", "--run", "mine")
+    assert given["05_search"] == "mine"
 
 
 def test_every_area_registers():

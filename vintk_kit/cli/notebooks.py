@@ -61,6 +61,7 @@ def run_notebooks(
 ) -> None:
     """Run notebooks headless; write them, their pages and an index under runs/NAME/notebooks.
 
+    With several, what each computes goes to a run folder of its own, runs/NAME-NOTEBOOK.
     A notebook that fails does not stop the others; its failing cell is shown and the exit code is 1.
     """
     from tqdm import tqdm
@@ -81,7 +82,8 @@ def run_notebooks(
         _report(runs[-1])
     if len(runs) > 1:
         typer.echo(f"index     {write_index(runs, folder / 'index.html')}")
-    _list_results(run_folder(run))
+    for kept in dict.fromkeys(value.get("run", run) for value in values.values()):
+        _list_results(run_folder(kept))
     if any(finished.error for finished in runs):
         raise typer.Exit(1)
 
@@ -97,6 +99,8 @@ def _values(name: str, typed: dict[str, str], file: Path | None, run: str, *, sh
         values = {key: value for key, value in values.items() if key in kinds}
     if "run" in kinds:
         values.setdefault("run", run)
+        if shared:  # two searches in one folder would be two searches of one name, which the store refuses
+            values["run"] = f"{values['run']}-{name}"
     return check_parameters(name, values)
 
 
