@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import ipywidgets as w
 import numpy as np
 import plotly.graph_objects as go
 
@@ -12,7 +13,8 @@ from .live import running_loop
 
 # Owned by the reader (zoom, hidden curves, brush) and therefore never taken back by an update.
 _KEPT = frozenset({"uirevision", "template", "selections", "dragmode", "autosize", "width"})
-PATIENCE = 2.0  # seconds for a page to draw a figure
+MOMENT = 0.1  # seconds for a page to paint what it was sent
+PATIENCE = 2.0  # seconds for a page to show a panel; nobody may be looking
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -40,17 +42,37 @@ def _layout(figure: go.Figure) -> dict:
     return {name: value for name, value in figure.layout.to_plotly_json().items() if name not in _KEPT}
 
 
+class _HeldFigure(go.FigureWidget):
+    """A `FigureWidget` that the browser hears of when it is released, then with its present content."""
+
+    _held = True
+
+    def open(self) -> None:
+        if not self._held:
+            super().open()
+
+    def release(self) -> None:
+        self._held = False
+        self.open()
+
+
 class LiveFigure:
     """A `FigureWidget` whose content follows static figures.
 
     Static figures stay the only thing that is drawn; `show` sends the differences to the browser in one batch. Each
-    such widget carries plotly's 5 MB bundle, so a notebook holds at most three.
+    such widget carries plotly's 5 MB bundle, so a notebook holds at most three, and the bundle is sent when the page
+    shows the place for it: what stands around it need not wait.
+
+    Attributes:
+        view: What a panel holds: the place of the figure, as high as the figure from the start.
+        widget: The `FigureWidget`.
     """
 
     def __init__(self, figure: go.Figure) -> None:
-        self.widget = go.FigureWidget(figure)
+        self.widget = _HeldFigure(figure)
         self.widget.layout.autosize = True  # as wide as the panel; the height is the figure's
         self.widget._config = {"responsive": True, "displaylogo": False}
+        self.view = w.VBox(layout=w.Layout(min_height=f"{figure.layout.height or 450}px"))
         self._loop = running_loop()
         self._fitted = False
         self._waiting: list[Callable[[], None]] = []
@@ -59,6 +81,21 @@ class LiveFigure:
         self.widget.add_class("vk-figure")
         self._on_click: Callable[[int, int], None] | None = None
         self._on_brush: Callable[[int, list[int]], None] | None = None
+        if self._loop is None:
+            self._place()
+        else:
+            self.view._view_count = 0  # asks the page to count
+            self.view.observe(lambda _: self._loop.call_later(MOMENT, self._place), "_view_count")
+            self._loop.call_later(PATIENCE, self._place)
+
+    def _place(self) -> None:
+        if self.view.children:
+            return
+        self._remember()
+        self.widget.release()
+        self.view.children = (self.widget,)
+        if self._loop is not None:
+            self._loop.call_later(2 * MOMENT, self._sent)
 
     def show(self, figure: go.Figure) -> None:
         """Makes the widget equal to `figure`."""
@@ -95,21 +132,20 @@ class LiveFigure:
         """
         if report is not None and not self._fitted and self._loop is not None:
             self._fitted = True
-            self._loop.call_soon_threadsafe(self._drawn)
             self._loop.call_soon_threadsafe(self.widget._send_relayout_msg, {"autosize": True})
 
-    def when_drawn(self, callback: Callable[[], None]) -> None:
-        """Calls `callback()` once a page has drawn the figure, and after a while in any case.
+    def when_sent(self, callback: Callable[[], None]) -> None:
+        """Calls `callback()` once, a moment after the figure was sent to the page; at once without an event loop.
 
-        Work that starts earlier takes the interpreter away from what the page still has to be sent.
+        Work that starts earlier takes the interpreter away from what the page still has to be sent; later, while the
+        page reads plotly's bundle, it would wait for nothing.
         """
         if self._loop is None:
             callback()
-            return
-        self._waiting.append(callback)
-        self._loop.call_later(PATIENCE, self._drawn)
+        else:
+            self._waiting.append(callback)
 
-    def _drawn(self) -> None:
+    def _sent(self) -> None:
         while self._waiting:
             self._waiting.pop()()
 

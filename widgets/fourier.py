@@ -88,11 +88,11 @@ class FourierPanel:
         self.live_figure = LiveFigure(empty("Preparing the first kernels…", height=560))
         told = w.HBox([self._status, self._message, self.tuner.message],
                       layout=w.Layout(flex_flow="row wrap", align_items="center"))  # fmt: skip
-        self._view = w.VBox([style(), *controls, told, self._picture, self.live_figure.widget, self._numbers])
+        self._view = w.VBox([style(), *controls, told, self._picture, self.live_figure.view, self._numbers])
         self._view.add_class("vk-panel")
         self._say("Preparing images and networks…")
         if self.result is None:
-            self.live_figure.when_drawn(lambda: self._submit(self.settings))
+            self.live_figure.when_sent(lambda: self._submit(self.settings))
         else:
             self._show(self.settings, self.result)
 

@@ -101,10 +101,10 @@ class FrequencyPanel:
         self._curves, self._signal = (LiveFigure(empty(text, height=HEIGHT)) for text in
                                       ("Training the first networks…", "Fitting the signal…"))  # fmt: skip
         sliders = w.HBox(list(self.controls.values()), layout=w.Layout(flex_flow="row wrap"))
-        self._view = w.VBox([style(), sliders, self._status, self._message, self._curves.widget, self._signal.widget])
+        self._view = w.VBox([style(), sliders, self._status, self._message, self._curves.view, self._signal.view])
         self._view.add_class("vk-panel")
         self._status.value = "Training the first networks…"
-        self._signal.when_drawn(self._submit)
+        self._signal.when_sent(self._submit)
 
     def _changed(self, name: str, value: Any) -> None:
         setattr(self.settings, name, value)

@@ -212,7 +212,7 @@ class RunPanel:
             [self._run_button, self._pause_button, self._stop_button, self._status, *self.tools()],
             layout=w.Layout(flex_flow="row wrap", align_items="center"),
         )
-        self._view = w.VBox([style(), bar, self._message, self.live_figure.widget, *self.extras()])
+        self._view = w.VBox([style(), bar, self._message, self.live_figure.view, *self.extras()])
         self._view.add_class("vk-panel")
         self._on_status(self.run)
         self.refresh()

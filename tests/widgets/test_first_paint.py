@@ -62,25 +62,33 @@ def test_a_panel_is_shown_before_anything_is_computed(calls, build, work):
     assert threading.main_thread() not in {thread for _, thread in seen}
 
 
-def test_work_begins_when_a_page_has_drawn_the_figure_and_once_only():
+def test_the_figure_is_sent_when_the_page_shows_its_place_and_work_begins_once_after_it():
     async def show():
         figure, begun = LiveFigure(go.Figure()), []
-        figure.when_drawn(lambda: begun.append(asyncio.get_running_loop().time()))
-        began = asyncio.get_running_loop().time()
-        await asyncio.sleep(0.05)
-        assert not begun
-        figure.widget._js2py_traceDeltas = {"trace_deltas": [], "trace_edit_id": 0}  # what a page reports
-        await asyncio.sleep(0.05)
-        assert begun
-        assert begun[0] - began < 1
+        figure.when_sent(lambda: begun.append(figure.view.children))
+        await asyncio.sleep(0.5)
+        assert (figure.widget.comm, figure.view.children, begun) == (None, (), [])
+        figure.show(go.Figure(go.Scatter(y=[1, 2])))
+        figure.view._view_count = 1  # what a page reports
+        await asyncio.sleep(0.5)
+        assert figure.widget.comm is not None
+        assert [trace["type"] for trace in figure.widget._widget_data] == ["scatter"]  # what it will be told
+        assert begun == [(figure.widget,)]
         await asyncio.sleep(PATIENCE)
         assert len(begun) == 1
-        alone = LiveFigure(go.Figure())
-        alone.when_drawn(lambda: begun.append(0))
-        await asyncio.sleep(PATIENCE + 0.2)
-        assert len(begun) == 2
 
     asyncio.run(show())
+
+
+def test_a_figure_that_no_page_shows_starts_its_work_too():
+    async def show():
+        figure, begun = LiveFigure(go.Figure()), []
+        figure.when_sent(lambda: begun.append(0))
+        await asyncio.sleep(PATIENCE + 0.5)
+        return begun
+
+    assert asyncio.run(show()) == [0]
+    assert LiveFigure(go.Figure()).view.children  # without an event loop: at once
 
 
 def test_sliders_wait_for_the_images_and_then_end_at_half_their_side():
