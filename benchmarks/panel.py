@@ -3,7 +3,8 @@
     python benchmarks/panel.py [--moves 10]
 
 Prints seconds of the import cell, from the start of the panel's cell to its controls, to the empty figure below them
-and to the first results, and milliseconds from the release of a slider to the new figure. Needs Chromium and the extra `test`.
+and to the first results, and milliseconds from the release of a slider to the new figure. Needs Chromium and the
+extra `test`.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from vintk_kit.plots.template import empty
 
 from .figures import LiveFigure
 from .jobs import LatestJob
-from .lab import GROUPS, FourierLab, FourierResult
+from .lab import FourierLab, FourierResult
 from .panel import describe_error, message_html, short_time, style
 from .settings import FourierSettings
 from .tuner import FourierTuner
@@ -120,7 +120,7 @@ class FourierPanel:
         label = f"probe image, then its mapped channels: {html.escape(settings.kind)}"
         look = "image-rendering:pixelated;max-width:100%"
         self._picture.value = f'<img alt="{label}" style="{look}" src="data:image/png;base64,{picture}">'
-        self._numbers.value = statistics_html(result.table) + scores_html(result.scores)
+        self._numbers.value = statistics_html(result.table, result.groups) + scores_html(result.scores)
         self._message.value = ""
         self._say(f"Computed in {short_time(result.seconds)}")
 
@@ -140,13 +140,15 @@ class FourierPanel:
         display(self.view if self.live else self.figure())
 
 
-def statistics_html(table: pd.DataFrame) -> str:
-    """The statistics as an HTML table."""
+def statistics_html(table: pd.DataFrame, groups: str) -> str:
+    """The statistics of the kernel of these layer groups as an HTML table."""
     lines = [
         f"<tr><td>{name}</td><td>{tidy_number(row['plain'])}</td><td>{tidy_number(row['mapped'])}</td></tr>"
         for name, row in table.iterrows()
     ]
-    head = f"<tr><th>kernel of A, {GROUPS.replace('+', ' and ')}</th><th>plain</th><th>mapped</th></tr>"
+    *first, last = groups.replace("_", " ").split("+")
+    parts = f"{', '.join(first)} and {last}" if first else last
+    head = f"<tr><th>kernel of A, {parts}</th><th>plain</th><th>mapped</th></tr>"
     return f'<table class="vk-plain">{head}{"".join(lines)}</table>'
 
 

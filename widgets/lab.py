@@ -20,7 +20,7 @@ from .settings import FourierSettings
 
 Report = Callable[[str], None]
 PATIENCE = 0.6  # seconds of silence before progress is told: quick updates should not flicker
-GROUPS = "attention+mlp"  # patch embedding and head dominate the whole kernel and hide what the blocks do
+BLOCKS = "attention+mlp"  # patch embedding and head dominate the whole kernel and hide what the blocks do
 
 
 @dataclass
@@ -32,6 +32,7 @@ class FourierResult:
         picture: PNG of the probe image and its mapped channels.
         table: Condition number and other statistics, plain and mapped.
         scores: -log10 condition number per architecture, plain and mapped.
+        groups: Layer groups of the kernels, joined by "+".
         seconds: Time of the computation.
     """
 
@@ -39,6 +40,7 @@ class FourierResult:
     picture: bytes
     table: pd.DataFrame
     scores: pd.DataFrame
+    groups: str
     seconds: float
 
 
@@ -56,18 +58,17 @@ class FourierLab:
         architectures: The architectures to score; by default `count` samples.
         count: Number of sampled architectures.
         seed: Of the probe batch, the samples and the initial weights.
-        groups: Layer groups of the kernel.
     """
 
     def __init__(
         self, space: str, *, data: str, batch_size: int, image_size: int | None, architectures: Any, count: int,
-        seed: int, groups: str = GROUPS,
+        seed: int,
     ) -> None:  # fmt: skip
         self._space, self._data, self._batch_size, self._side = space, data, batch_size, image_size
-        self._given, self._count, self.seed, self.groups = architectures, count, seed, groups
+        self._given, self._count, self.seed = architectures, count, seed
         self._lock = threading.Lock()
         self._last: tuple[dict, FourierResult] | None = None
-        self._supernets: dict[int, Any] = {}
+        self._networks: dict[int, list] = {}
         self._plain: list | None = None
         self._answer: pd.DataFrame | None = None
 
@@ -95,6 +96,16 @@ class FourierLab:
         """The architectures that are scored."""
         rng = np.random.default_rng([self.seed, 17])
         return list(self._given or (self.space.sample(rng) for _ in range(self._count)))
+
+    @cached_property
+    def groups(self) -> str:
+        """Layer groups of the kernel: those of the blocks, or all of a network that has no such blocks."""
+        from vintk_kit.ntk.groups import GROUPS, parameter_group
+
+        network = self._network(0, self.images.shape[1])
+        modules = dict(network.named_modules())
+        found = {parameter_group(name, modules)[0] for name, _ in network.named_parameters() if "weight" in name}
+        return BLOCKS if found.issuperset(BLOCKS.split("+")) else "+".join(g for g in GROUPS if g in found)
 
     def prepare(self) -> None:
         """Loads space, images and architectures, or raises why it cannot."""
@@ -138,26 +149,35 @@ class FourierLab:
             eigenvalue_curves(kernels), self._response(features, mapped.shape[1]), scores, title=_caption(settings),
         )  # fmt: skip
         table = pd.DataFrame({name: _statistics(kernel) for name, kernel in kernels.items()})
-        return FourierResult(figure, montage(before, after), table, scores, time.monotonic() - began)
+        seconds = time.monotonic() - began
+        return FourierResult(figure, montage(before, after), table, scores, self.groups, seconds)
 
-    def _network(self, architecture: Any, channels: int) -> Any:
-        if channels not in self._supernets:
+    def _network(self, index: int, channels: int) -> Any:
+        """One of the architectures for images of so many channels; kept: building takes longer than a score."""
+        if channels not in self._networks:
             plain = self.images.shape[1]  # besides it only the newest is kept: those of large spaces are large
-            self._supernets = {plain: self._supernets[plain]} if plain in self._supernets else {}
-            self._supernets[channels] = self.space.supernet(self.seed, in_channels=channels, image_size=self.image_size)
-        return self.space.build(
-            architecture, in_channels=channels, image_size=self.image_size, weights=self._supernets[channels]
-        )
+            self._networks = {plain: self._networks[plain]} if plain in self._networks else {}
+            options = {"in_channels": channels, "image_size": self.image_size}
+            weights = self.space.supernet(self.seed, **options)
+            self._networks[channels] = [
+                self.space.build(architecture, weights=weights, **options) for architecture in self.architectures
+            ]
+        return self._networks[channels][index]
 
     def _kernels(self, images: Any, report: Report) -> list[np.ndarray]:
         from vintk_kit.ntk import tangent_kernel
 
         kernels = []
-        for index, architecture in enumerate(self.architectures, 1):
-            report(f"kernel {index} of {len(self.architectures)}")
-            network = self._network(architecture, images.shape[1])
-            kernels.append(tangent_kernel(network, images).group(self.groups).numpy())
+        for index in range(len(self.architectures)):
+            report(f"kernel {index + 1} of {len(self.architectures)}")
+            network = self._network(index, images.shape[1])
+            kernels.append(tangent_kernel(network, images, params=self._chooser(network)).group(self.groups).numpy())
         return kernels
+
+    def _chooser(self, network: Any) -> Any:
+        from vintk_kit.ntk import weights_in
+
+        return weights_in(network, self.groups)
 
     def _plain_kernels(self, report: Report) -> list[np.ndarray]:
         if self._plain is None:
@@ -167,16 +187,17 @@ class FourierLab:
     def _response(self, features: Any, channels: int) -> pd.DataFrame:
         """Response of the first architecture's blocks to gratings: the plain network, and it behind the features."""
         if self._answer is None:
-            self._answer = self._measure(self._network(self.architectures[0], self.images.shape[1]), "plain")
-        network = _behind(features, self._network(self.architectures[0], channels))
+            self._answer = self._measure(self._network(0, self.images.shape[1]), "plain")
+        network = _behind(features, self._network(0, channels))
         return pd.concat([self._answer, self._measure(network, "mapped")], ignore_index=True)
 
     def _measure(self, network: Any, name: str) -> pd.DataFrame:
         from vintk_kit.ntk.response import frequency_response
 
         frequencies = [k for k in (1, 3, 6, 10) if k <= self.image_size // 2]
-        found = frequency_response(network, self.images[:4], frequencies, groups=[self.groups])
-        return found[found["group"] == self.groups].assign(group=name)
+        return frequency_response(
+            network, self.images[:4], frequencies, groups=(), params=self._chooser(network)
+        ).assign(group=name)
 
 
 def _patient(report: Report) -> Report:

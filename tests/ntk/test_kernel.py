@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vintk_kit.errors import InputError, NumericalError, UnsupportedModuleError
-from vintk_kit.ntk import KernelOperator, frequency_response, layer_group, tangent_kernel
+from vintk_kit.ntk import KernelOperator, frequency_response, layer_group, tangent_kernel, weights_in
 
 GOLDEN = [f"{net}/s{seed}" for net in ("V1", "V2", "V3", "C1", "M1", "N1a", "N1b") for seed in (11, 12)]
 
@@ -222,6 +222,16 @@ def test_frozen_weights_are_left_out(nets: ModuleType) -> None:
     for name, parameter in network.named_parameters():
         parameter.requires_grad_("mlp" in name)
     close(tangent_kernel(network, images).matrix, mlp)
+
+
+def test_weights_of_some_groups_alone_give_their_part_of_the_kernel(nets: ModuleType) -> None:
+    network, images = problem(nets)
+    whole = tangent_kernel(network, images)
+    blocks = tangent_kernel(network, images, params=weights_in(network, "attention+mlp"))
+    assert set(blocks.groups) == {"attention", "mlp"}
+    close(blocks.matrix, whole.group("attention+mlp"))
+    with pytest.raises(InputError, match="layer group: got 'atention'"):
+        weights_in(network, "atention+mlp")
 
 
 def test_layer_groups() -> None:

@@ -12,6 +12,7 @@ from vintk_kit.ntk import tangent_kernel
 from vintk_kit.spaces import get_space
 from vintk_kit.spectrum import condition_number
 from vintk_kit.widgets import architecture_card, fourier_panel
+from vintk_kit.widgets.fourier import statistics_html
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,14 @@ async def shown(panel, condition):
     async with asyncio.timeout(60):
         while not (panel._job.idle and condition()):
             await asyncio.sleep(0.01)
+
+
+def test_networks_without_attention_show_the_kernel_of_all_their_weights():
+    panel = fourier_panel("nasbench201", batch_size=2, count=1, live=False)
+    assert len(panel.frame) == 5
+    assert panel.result.groups == "patch_embed+norm+head+conv"
+    shown = statistics_html(panel.frame, panel.result.groups)
+    assert "kernel of A, patch embed, norm, head and conv<" in shown
 
 
 def test_wrong_input_is_refused_before_any_work():

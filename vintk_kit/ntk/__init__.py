@@ -9,7 +9,7 @@ kernel.reliable                  # whether its smallest eigenvalue can be truste
 from __future__ import annotations
 
 from vintk_kit.ntk.engine import tangent_kernel
-from vintk_kit.ntk.groups import GROUPS, layer_group
+from vintk_kit.ntk.groups import GROUPS, layer_group, weights_in
 from vintk_kit.ntk.kernel import TangentKernel
 from vintk_kit.ntk.operator import KernelOperator
 from vintk_kit.ntk.recorder import PARAMETERS
@@ -27,4 +27,5 @@ __all__ = [
     "layer_group",
     "loop_kernel",
     "tangent_kernel",
+    "weights_in",
 ]

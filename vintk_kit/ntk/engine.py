@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vintk_kit.errors import InputError, NumericalError, UnsupportedModuleError, bad_value, one_of
 from vintk_kit.ntk.gram import Gram
-from vintk_kit.ntk.groups import block_match, layer_group
+from vintk_kit.ntk.groups import block_match, parameter_group
 from vintk_kit.ntk.kernel import LIMITS, TangentKernel
 from vintk_kit.ntk.outputs import check_output, directions, run
 from vintk_kit.ntk.recorder import Chooser, Recorder, check_mode, chosen
@@ -206,10 +206,8 @@ def grouped(network: nn.Module, named: dict[str, Tensor]) -> dict[tuple[str, int
     several = len({prefix.rpartition(".")[0] for prefix in numbers}) > 1
     parts: dict[tuple[str, int | None], Tensor] = {}
     for name, kernel in named.items():
-        path = name.rpartition(".")[0]
-        position = layer_group(name, modules[path])[0] == "position"
-        group, block = layer_group(name if position else path, modules[path])
+        group, block = parameter_group(name, modules)
         if several and block is not None:
-            block = numbers[path[: block_match(path).end()]]
+            block = numbers[name[: block_match(name.rpartition(".")[0]).end()]]
         parts[group, block] = parts[group, block] + kernel if (group, block) in parts else kernel
     return parts

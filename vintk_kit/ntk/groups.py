@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
 from torch import nn
+
+from vintk_kit.errors import one_of
 
 GROUPS = ("patch_embed", "attention", "mlp", "norm", "position", "head", "conv", "other")
 
@@ -26,6 +29,30 @@ def layer_group(path: str, module: nn.Module) -> tuple[str, int | None]:
     """
     match = block_match(path)
     return _group(path, type(module).__name__), int(match.group(1)) if match else None
+
+
+def parameter_group(name: str, modules: Mapping[str, nn.Module]) -> tuple[str, int | None]:
+    """Returns layer group and block index of a parameter, given all modules of its network by path."""
+    path = name.rpartition(".")[0]
+    module = modules[path]
+    # Tables for positions are told by their own name, everything else by its module's.
+    own = layer_group(name, module)
+    return own if own[0] == "position" else layer_group(path, module)
+
+
+def weights_in(network: nn.Module, groups: str) -> Callable[[str, nn.Parameter], bool]:
+    """Returns a chooser, for `params=`, of the weights of some layer groups: what only they need costs less.
+
+    Args:
+        network: The network that the kernel is computed of.
+        groups: Names out of `GROUPS`, joined by "+".
+
+    Raises:
+        InputError: An unknown group.
+    """
+    wanted = {one_of("layer group", group, GROUPS) for group in groups.split("+")}
+    modules = dict(network.named_modules())
+    return lambda name, _: "weight" in name and parameter_group(name, modules)[0] in wanted
 
 
 def block_match(path: str) -> re.Match[str] | None:

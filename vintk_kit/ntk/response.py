@@ -131,14 +131,14 @@ class Moves:
 
     def _ghost(self, left: Tensor, right: Tensor) -> Tensor:
         """The same from products of tokens, Σ_ts (a_t · a_s)(b_t · b_s): no gradient is ever formed."""
-        a, b = left.double().transpose(1, 2), right.double()
+        n, tokens = self.samples, left.shape[2]
+        pair = right.double(), left.double().transpose(1, 2)
+        own = math.prod(torch.bmm(x, x.transpose(1, 2)) for x in pair).sum((1, 2)).view(-1, n)
+        copies = len(own) - 1
 
-        def inner(i: slice, j: slice) -> Tensor:
-            return (torch.bmm(a[i], a[j].transpose(1, 2)) * torch.bmm(b[i], b[j].transpose(1, 2))).sum((1, 2))
+        def against_first(x: Tensor) -> Tensor:
+            rest = x[n:].reshape(copies, n, tokens, -1).transpose(0, 1).reshape(n, copies * tokens, -1)
+            return torch.bmm(x[:n], rest.transpose(1, 2)).view(n, tokens, copies, tokens)
 
-        first, size = slice(0, self.samples), inner(slice(None), slice(None)).view(-1, self.samples)
-        rows = [size[0]]
-        for copy in range(1, len(size)):
-            cross = inner(first, slice(copy * self.samples, (copy + 1) * self.samples))
-            rows.append((size[copy] - 2 * cross + size[0]).clamp_min(0))
-        return torch.stack(rows)
+        cross = math.prod(map(against_first, pair)).sum((1, 3)).T
+        return torch.cat([own[:1], (own[1:] - 2 * cross + own[0]).clamp_min(0)])
