@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from vintk_kit.ntk import loop_kernel, tangent_kernel
+from vintk_kit.ntk import KernelOperator, frequency_response, loop_kernel, rules, tangent_kernel
 
 
 class Then(nn.Module):
@@ -92,6 +92,52 @@ def test_layer(name: str) -> None:
     single = tangent_kernel(network.float(), x.float() if x.is_floating_point() else x, params="all").matrix
     whole = loop_kernel(network.double(), x, params="all")
     assert float((single - whole).abs().max() / whole.abs().max()) < 1e-5
+
+
+class AgainWithoutLayout(nn.Module):
+    """One convolution used on maps in both memory layouts, whose gradients come in two forms and are summed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, (3, 2), padding=(1, 0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x).tanh()
+        return self.conv(y.contiguous(memory_format=OTHER[y.is_contiguous()])).flatten(1)
+
+
+OTHER = {True: torch.channels_last, False: torch.contiguous_format}
+
+
+@pytest.mark.parametrize("name", [*(name for name in LAYERS if name.startswith("conv")), "again"])
+@pytest.mark.parametrize("explicit", [0, 1 << 23])
+def test_convolutions_in_every_memory_layout(name: str, explicit: int, monkeypatch) -> None:
+    monkeypatch.setattr(rules, "EXPLICIT", explicit)
+    torch.manual_seed(0)
+    network, x = (AgainWithoutLayout(), maps(3, 6, 7)) if name == "again" else LAYERS[name]()
+    network, x = network.eval().double(), x.double()
+    network(x)
+    slow = loop_kernel(network, x, params="all")
+    vector = torch.randn(len(x), dtype=torch.float64)
+    for layout in OTHER.values():
+        images = x.contiguous(memory_format=layout)
+        torch.testing.assert_close(tangent_kernel(network, images, params="all").matrix, slow, rtol=1e-10, atol=1e-10)
+        product = KernelOperator(network, images, params="all") @ vector
+        torch.testing.assert_close(product, slow @ vector, rtol=1e-10, atol=1e-10)
+        response = [frequency_response(network, y, [2], params="all")["response"] for y in (x, images)]
+        assert list(response[0]) == pytest.approx(list(response[1]), rel=1e-10)
+
+
+def test_a_sketch_of_windows_keeps_the_kernel() -> None:
+    torch.manual_seed(0)
+    network = Then(nn.Conv2d(40, 400, 3, padding=1, bias=False)).eval()
+    images = maps(40, 6, 6).contiguous(memory_format=torch.channels_last)
+    network(images)
+    exact = tangent_kernel(network, images).matrix
+    sketches = [tangent_kernel(network, images, sketch=64, seed=seed).matrix for seed in range(24)]
+    deviations = torch.stack(sketches) / exact.diagonal().mean() - exact / exact.diagonal().mean()
+    assert 0 < float(deviations.abs().max()) < 0.5
+    assert float(deviations.mean(0).abs().max()) < 0.08  # unbiased: the mean of many is close
 
 
 TIMM = {

@@ -9,7 +9,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vintk_kit.ntk.terms import Outer, Term
+from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
 BUFFER = 1 << 20
 """Entries of the buffer for one block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
@@ -40,14 +40,23 @@ class Gram:
         """Adds one parameter's gradients to the matrix of that parameter."""
         if name not in self.parts:
             self.parts[name] = torch.zeros(self.samples, self.samples, dtype=torch.float64)
+        if isinstance(term, Windows):
+            for row, piece in enumerate(term.pieces):
+                self._add(name, piece, f"{name}[{row}]")
+        else:
+            self._add(name, term, name)
+
+    def _add(self, name: str, term: Outer | Rows, stream: str) -> None:
         if self.sketch and isinstance(term, Outer):
-            term = self._sketched(name, term)
+            term = self._sketched(stream, term)
         total = self._outer(term) if isinstance(term, Outer) else self._rows(term.rows)
         self.parts[name] += total.double().cpu()
 
     def _sketched(self, name: str, term: Outer) -> Outer:
-        r, outputs, inputs = self.sketch, term.left.shape[1], term.right.shape[2]
-        if r >= max(outputs, inputs):
+        r, (n, outputs, tokens), inputs = self.sketch, term.left.shape, term.right.shape[2]
+        short, long = sorted((outputs, inputs))
+        exact, sketched = (tokens + n) * short * long, tokens * r * (short + long) + n * r * short
+        if r >= long or 1.3 * sketched >= exact:  # passes over memory are not counted
             return term
         signs = _signs(r, max(outputs, inputs), name, self.seed).to(term.left)
         if outputs >= inputs:

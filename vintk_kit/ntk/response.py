@@ -14,7 +14,7 @@ from vintk_kit.errors import bad_value
 from vintk_kit.ntk.engine import check_images, grouped, one_pass
 from vintk_kit.ntk.kernel import TangentKernel
 from vintk_kit.ntk.recorder import Chooser, check_mode, chosen
-from vintk_kit.ntk.terms import Outer, Term
+from vintk_kit.ntk.terms import Outer, Term, Windows
 
 ENTRIES = 1 << 20
 """Most numbers in a block of per-sample gradients."""
@@ -112,6 +112,10 @@ class Moves:
 
     def __call__(self, name: str, term: Term) -> None:
         """Takes one parameter's gradients."""
+        if isinstance(term, Windows):
+            for piece in term.pieces:
+                self(name, piece)
+            return
         if isinstance(term, Outer):
             tokens, outputs, inputs = term.left.shape[2], term.left.shape[1], term.right.shape[2]
             ghost = 6 * tokens**2 * (outputs + inputs) < (tokens + 20) * outputs * inputs

@@ -17,7 +17,7 @@ from timm import layers as timm_layers
 from torch import Tensor, nn
 
 from vintk_kit.errors import UnsupportedModuleError
-from vintk_kit.ntk.terms import Outer, Rows, Term
+from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Call:
 Rule = Callable[[Call, Tensor], dict[str, Term]]
 
 EXPLICIT = 1 << 23
-"""Entries of per-sample gradients that a convolution may hold at once; beyond, its patches are unfolded instead."""
+"""Entries of per-sample gradients that a convolution may hold at once."""
 
 
 def _tokens(call: Call, value: Tensor) -> Tensor:
@@ -175,6 +175,8 @@ def _conv_weight(call: Call, module: nn.Conv2d, x: Tensor, grad: Tensor) -> Term
     whole = len(x) == call.samples
     plain = module.kernel_size in ((1, 1), module.stride)
     small = len(x) * module.weight.numel() <= EXPLICIT
+    if whole and not plain and module.groups == 1 and module.stride == module.dilation == (1, 1):
+        return _windows(module, x, grad)
     if whole and (module.groups > 1 or (small and not plain)):
         return Rows(_grouped_weight(module, x, grad))
     if module.groups > 1:
@@ -185,14 +187,30 @@ def _conv_weight(call: Call, module: nn.Conv2d, x: Tensor, grad: Tensor) -> Term
 def _grouped_weight(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Tensor:
     """Per-sample gradients as the weight gradient of one convolution in which every sample is a group, (N, P)."""
     n, groups = len(x), module.groups
-    padded = _padded(module, x)
+    padding = module.padding if module.padding_mode == "zeros" and isinstance(module.padding, tuple) else None
+    # Where the operator itself can pad, it is up to three times faster than on a padded copy.
+    padded = x if padding else _padded(module, x)
     shape = (n * module.out_channels, module.in_channels // groups, *module.kernel_size)
     weight = torch.empty(1, device=x.device, dtype=x.dtype).expand(shape)
     _, result, _ = torch.ops.aten.convolution_backward(
         grad.reshape(1, -1, *grad.shape[2:]), padded.reshape(1, -1, *padded.shape[2:]), weight, None,
-        list(module.stride), [0, 0], list(module.dilation), False, [0, 0], n * groups, [False, True, False],
+        list(module.stride), list(padding or (0, 0)), list(module.dilation), False, [0, 0], n * groups,
+        [False, True, False],
     )  # fmt: skip
     return result.reshape(n, -1)
+
+
+def _windows(module: nn.Conv2d, x: Tensor, grad: Tensor) -> Windows:
+    """Products of output gradients with rows of the window, which are slices of one tensor kw times as large as x."""
+    padded = _padded(module, x).movedim(1, -1).contiguous()
+    n, height, width, channels = padded.shape
+    high, wide = module.kernel_size
+    columns = width - wide + 1
+    shape, (first, down, right, _) = (n, height, columns, wide * channels), padded.stride()
+    rows = padded.as_strided(shape, (first, down, right, 1)).reshape(n, height * columns, -1)
+    left = grad.flatten(2)
+    starts = range(0, high * columns, columns)
+    return Windows([Outer(left, rows[:, start : start + left.shape[2]]) for start in starts], channels)
 
 
 def embedding(call: Call, grad: Tensor) -> dict[str, Term]:

@@ -30,8 +30,8 @@ class Outer:
 
     def merge(self, other: Term) -> Term:
         """Adds another use of the same parameter: longer sums over tokens."""
-        if isinstance(other, Rows):
-            return Rows(self.dense().flatten(1) + other.rows)
+        if not isinstance(other, Outer):
+            return Rows(_flat(self) + _flat(other))
         return Outer(torch.cat([self.left, other.left], 2), torch.cat([self.right, other.right], 1))
 
     def dense(self) -> Tensor:
@@ -49,6 +49,43 @@ class Outer:
 
 
 @dataclass
+class Windows:
+    """The gradient of a sliding window's weight, (O, I, kh, kw), as one `Outer` per row of the window.
+
+    Attributes:
+        pieces: kh of them, each of (O, kw I) entries.
+        inputs: I.
+    """
+
+    pieces: list[Outer]
+    inputs: int
+
+    @property
+    def samples(self) -> int:
+        """N."""
+        return self.pieces[0].samples
+
+    def merge(self, other: Term) -> Term:
+        """Adds another use of the same parameter."""
+        if not isinstance(other, Windows):
+            return Rows(_flat(self) + _flat(other))
+        return Windows([a.merge(b) for a, b in zip(self.pieces, other.pieces, strict=True)], self.inputs)
+
+    def dense(self) -> Tensor:
+        """The gradients themselves, (N, O, I, kh, kw)."""
+        rows = torch.stack([piece.dense() for piece in self.pieces], 1)
+        return rows.unflatten(3, (-1, self.inputs)).permute(0, 2, 4, 1, 3)
+
+    def weighted_sum(self, vector: Tensor) -> Tensor:
+        """Σ_n v_n g_n, (kh, O, kw I)."""
+        return torch.stack([piece.weighted_sum(vector) for piece in self.pieces])
+
+    def products(self, direction: Tensor) -> Tensor:
+        """<g_n, u> for each sample, (N,)."""
+        return sum(piece.products(part) for piece, part in zip(self.pieces, direction, strict=True))
+
+
+@dataclass
 class Rows:
     """Sample n's gradient is rows[n], flattened, (N, P)."""
 
@@ -61,7 +98,7 @@ class Rows:
 
     def merge(self, other: Term) -> Term:
         """Adds another use of the same parameter."""
-        return Rows(self.rows + (other.rows if isinstance(other, Rows) else other.dense().flatten(1)))
+        return Rows(self.rows + _flat(other))
 
     def weighted_sum(self, vector: Tensor) -> Tensor:
         """Σ_n v_n g_n, (P,)."""
@@ -72,4 +109,8 @@ class Rows:
         return self.rows @ direction
 
 
-Term = Outer | Rows
+Term = Outer | Windows | Rows
+
+
+def _flat(term: Term) -> Tensor:
+    return term.rows if isinstance(term, Rows) else term.dense().flatten(1)

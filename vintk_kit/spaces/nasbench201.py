@@ -96,6 +96,10 @@ class CellNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, c, H, W) -> logits (N, C)."""
+        if x.device.type == "cpu":
+            # Channels last in memory: pools and narrow convolutions are up to three times faster so. Written with
+            # `movedim`, because `contiguous(memory_format=...)` does not work inside `torch.func.vmap`.
+            x = x.movedim(1, -1).contiguous().movedim(-1, 1)
         x = self.stem(x)
         for cell in self.cells:
             x = cell(x)
@@ -188,8 +192,8 @@ class NASBench201(SearchSpace):
 
     def weight_name(self, arch: Architecture, name: str) -> str:
         """Each operation of an edge has its own weights."""
-        found = re.search(r"\.edges\.(\d)\.", name)
-        return f"{name}@{arch['operations'][int(found[1])]}" if found else name
+        edge = _edge(name)
+        return name if edge is None else f"{name}@{arch['operations'][edge]}"
 
     def initial(self, name: str, shape: tuple[int, ...]) -> tuple[str, float]:
         """torch's default, as the benchmark's networks start.
@@ -235,6 +239,13 @@ class NASBench201(SearchSpace):
             if stage:
                 total += pixels * width * (9 * width // 2 + 9 * width + width // 2)
         return total
+
+
+@lru_cache(maxsize=4096)
+def _edge(name: str) -> int | None:
+    """Number of the edge that a parameter belongs to; None outside cells."""
+    found = re.search(r"\.edges\.(\d)\.", name)
+    return int(found[1]) if found else None
 
 
 def _term(source: str, operation: str) -> str:

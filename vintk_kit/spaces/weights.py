@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -107,15 +108,21 @@ def bind_views(network: nn.Module, weights: Supernet, rename: Callable[[str], st
 
 
 def _bind(network: nn.Module, find: Callable[[str, tuple[int, ...]], Tensor]) -> nn.Module:
-    for prefix, module in network.named_modules():
-        for name, parameter in module._parameters.items():
-            if parameter is not None:
-                path = f"{prefix}.{name}" if prefix else name
-                module._parameters[name] = nn.Parameter(find(path, parameter.shape))
-        for name, buffer in module._buffers.items():
-            if buffer is not None and buffer.is_meta:
-                module._buffers[name] = _fresh_buffer(name, buffer)
+    _bind_below("", network, find)
     return network
+
+
+def _bind_below(prefix: str, module: nn.Module, find: Callable[[str, tuple[int, ...]], Tensor]) -> None:
+    # Its own recursion: `named_modules` costs as much as all the rest.
+    for name, parameter in module._parameters.items():
+        if parameter is not None:
+            module._parameters[name] = nn.Parameter(find(prefix + name, parameter.shape))
+    for name, buffer in module._buffers.items():
+        if buffer is not None and buffer.is_meta:
+            module._buffers[name] = _fresh_buffer(name, buffer)
+    for name, child in module._modules.items():
+        if child is not None:
+            _bind_below(f"{prefix}{name}.", child, find)
 
 
 def _fresh_buffer(name: str, buffer: Tensor) -> Tensor:
@@ -132,12 +139,16 @@ def named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
 def clone_skeleton(module: nn.Module) -> nn.Module:
     """Copies the module tree but none of its tensors: far cheaper than constructing the layers again."""
     copy = module.__class__.__new__(module.__class__)
+    state = copy.__dict__
     for name, value in module.__dict__.items():
-        if isinstance(value, dict):  # most are empty, and an empty one is made faster than copied
-            value = value.copy() if value else value.__class__()
-        copy.__dict__[name] = value
-    for name, child in module._modules.items():
-        copy._modules[name] = None if child is None else clone_skeleton(child)
+        kind = value.__class__
+        if kind is dict or kind is OrderedDict:  # most are empty, and an empty one is made faster than copied
+            value = value.copy() if value else kind()
+        state[name] = value
+    children = state["_modules"]
+    for name, child in children.items():
+        if child is not None:
+            children[name] = clone_skeleton(child)
     return copy
 
 
