@@ -103,7 +103,10 @@ STUDIES: dict[str, Study] = {
     "zoo": Study(
         "All proxies beside params and MACs.",
         ("all",),
-        {"microvit-photopatch": 75, "vit-bench-101-pit": 30, "nasbench201": 60, "autoformer-tiny-imagenet": 30},
+        {
+            "microvit-photopatch": 75, "microvit-fashion": 75, "vit-bench-101-pit": 30, "nasbench201": 60,
+            "autoformer-tiny-imagenet": 30,
+        },  # fmt: skip
     ),
 }
 """Every study by name."""
