@@ -114,7 +114,15 @@ class Store:
 
         Returns:
             Number of rows that were new.
+
+        Raises:
+            StoreError: The disk refuses, or the run folder is gone.
         """
+        if self.folder is not None and not os.path.exists(self.path):  # SQLite would write on into a nameless file
+            raise StoreError(
+                f"{self.folder}: the run folder was deleted or moved while this run wrote to it, so later rows would be "
+                "lost; put it back, or start the run again"
+            )
         rows = list(rows)
         scores = [tuple(row[name] for name in _SCORE_COLUMNS) for row in rows]
         known = {(row["space"], row["key"]): row for row in rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -51,6 +52,16 @@ def test_reading_while_another_writes_and_no_second_writer(tmp_path) -> None:
         assert "is writing to it" in second.stderr
         assert second.returncode != 0
     Store(tmp_path).close()
+
+
+def test_a_run_folder_deleted_under_a_run_is_an_error_and_not_a_silent_loss(tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    store = Store(tmp_path / "run")
+    store.add([row(0)])
+    shutil.rmtree(tmp_path / "run")
+    with pytest.raises(StoreError, match="run: the run folder was deleted or moved"):
+        store.add([row(1)])
+    store.close()
 
 
 def test_damage_and_other_versions_are_named(tmp_path) -> None:
