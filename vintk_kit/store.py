@@ -120,8 +120,8 @@ class Store:
         """
         if self.folder is not None and not os.path.exists(self.path):  # SQLite would write on into a nameless file
             raise StoreError(
-                f"{self.folder}: the run folder was deleted or moved while this run wrote to it, so later rows would be "
-                "lost; put it back, or start the run again"
+                f"{self.folder}: the run folder was deleted or moved while this run wrote to it, so later rows would "
+                "be lost; put it back, or start the run again"
             )
         rows = list(rows)
         scores = [tuple(row[name] for name in _SCORE_COLUMNS) for row in rows]

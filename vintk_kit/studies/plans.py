@@ -104,9 +104,12 @@ STUDIES: dict[str, Study] = {
         "All proxies beside params and MACs.",
         ("all",),
         {
-            "microvit-photopatch": 75, "microvit-fashion": 75, "vit-bench-101-pit": 30, "nasbench201": 60,
+            "microvit-photopatch": 75,
+            "microvit-fashion": 75,
+            "vit-bench-101-pit": 30,
+            "nasbench201": 60,
             "autoformer-tiny-imagenet": 30,
-        },  # fmt: skip
+        },
     ),
 }
 """Every study by name."""
