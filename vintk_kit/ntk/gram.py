@@ -125,12 +125,15 @@ class Gram:
 def tile(outputs: int, inputs: int, room: int) -> tuple[int, int]:
     """Returns rows and columns of a tile of at most about `room` entries.
 
-    BLAS packs both factors of a product for every tile, which flat tiles repeat more often than square ones.
+    BLAS packs both factors of a product for every tile, which flat tiles repeat more often than square ones. The Gram
+    product then reads all samples side by side: were their tiles a multiple of 4 KiB apart, all would fall into one set
+    of the cache and evict each other.
     """
     width = -(-inputs // -(-inputs // TILE_WIDTH))
+    width = min(inputs, -(-width // 16) * 16)
     height = min(outputs, max(1, room // width))
     height = -(-outputs // -(-outputs // height))
-    return (min(outputs, -(-height // 16) * 16) if height > 16 else height), width
+    return height + (height < outputs and height * width % 1024 == 0), width
 
 
 def ghost_is_cheaper(n: int, tokens: int, outputs: int, inputs: int) -> bool:
