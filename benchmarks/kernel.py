@@ -50,7 +50,7 @@ def vmap_kernel(network: nn.Module, images: Tensor, chunk: int = 8) -> Tensor:
     return sum((g.flatten(1).double() @ g.flatten(1).double().T for g in rows.values()), torch.zeros(()).double())
 
 
-SPARE = 6.0
+SPARE = 3.0
 """Seconds for further rounds, where rounds are short and vary most."""
 
 

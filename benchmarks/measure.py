@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import platform
 import statistics
@@ -71,7 +72,12 @@ def flops(method: Method) -> float:
     def into_buffer(a: torch.Size, b: torch.Size, **_: object) -> int:
         return 2 * a[0] * a[1] * a[2] * b[2]
 
-    with FlopCounterMode(display=False, custom_mapping={torch.ops.aten.bmm.out: into_buffer}) as counter:
+    def convolution(grad: torch.Size, x: torch.Size, weight: torch.Size, *others: object, **_: object) -> int:
+        # torch's own count takes all pairs of groups.
+        return 2 * x[0] * math.prod(grad[2:]) * math.prod(weight) * sum(others[7][:2])
+
+    counts = {torch.ops.aten.bmm.out: into_buffer, torch.ops.aten.convolution_backward: convolution}
+    with FlopCounterMode(display=False, custom_mapping=counts) as counter:
         method()
     return float(counter.get_total_flops())
 
