@@ -43,7 +43,7 @@ def _layout(figure: go.Figure) -> dict:
 
 
 class _HeldFigure(go.FigureWidget):
-    """A `FigureWidget` that the browser hears of when it is released, then with its present content."""
+    """A `FigureWidget` that the browser hears of when it is released or shown, then with its present content."""
 
     _held = True
 
@@ -52,8 +52,29 @@ class _HeldFigure(go.FigureWidget):
             super().open()
 
     def release(self) -> None:
-        self._held = False
-        self.open()
+        if self._held:
+            self.remember()
+            self._held = False
+            self.open()
+
+    def remember(self) -> None:
+        """Lets a reloaded page start from the present figure: plotly itself hands out the one of construction.
+
+        Only the kernel's copy of the state is set. Sending it would make the browser draw everything twice.
+        """
+        state = self._trait_values
+        state["_widget_data"] = [trace.to_plotly_json() for trace in self.data]
+        state["_widget_layout"] = self.layout.to_plotly_json()
+
+    @property
+    def model_id(self) -> str:
+        """The name that a container asks for."""
+        self.release()
+        return super().model_id
+
+    def _repr_mimebundle_(self, **options: Any) -> dict:
+        self.release()
+        return super()._repr_mimebundle_(**options)
 
 
 class LiveFigure:
@@ -91,7 +112,6 @@ class LiveFigure:
     def _place(self) -> None:
         if self.view.children:
             return
-        self._remember()
         self.widget.release()
         self.view.children = (self.widget,)
         if self._loop is not None:
@@ -113,16 +133,7 @@ class LiveFigure:
                     trace[name] = value
             for name, value in _changes(_layout(widget), _layout(figure)).items():
                 widget.layout[name] = value
-        self._remember()
-
-    def _remember(self) -> None:
-        """Lets a reloaded page start from the present figure: plotly itself hands out the one of construction.
-
-        Only the kernel's copy of the state is set. Sending it would make the browser draw everything twice.
-        """
-        state = self.widget._trait_values
-        state["_widget_data"] = [trace.to_plotly_json() for trace in self.widget.data]
-        state["_widget_layout"] = self.widget.layout.to_plotly_json()
+        self.widget.remember()
 
     def _fit(self, report: dict | None) -> None:
         """Once a view reports that it has drawn, tells it to look at its width again.

@@ -80,6 +80,17 @@ def test_the_figure_is_sent_when_the_page_shows_its_place_and_work_begins_once_a
     asyncio.run(show())
 
 
+def test_a_figure_shown_alone_is_sent_at_once():
+    async def show():
+        figure = LiveFigure(go.Figure(go.Scatter(y=[1, 2])))
+        assert figure.widget.comm is None
+        bundle = figure.widget._repr_mimebundle_()
+        assert figure.widget.model_id in str(bundle)
+        assert figure.widget._widget_data[0]["type"] == "scatter"
+
+    asyncio.run(show())
+
+
 def test_a_figure_that_no_page_shows_starts_its_work_too():
     async def show():
         figure, begun = LiveFigure(go.Figure()), []

@@ -155,4 +155,4 @@ def dense_verdict(table: pd.DataFrame) -> str:
         f" mIoU {miou['baseline']:.3f})."
     )
     lines.append("One brief training per entrant: differences of a few hundredths can be the seed's.")
-    return " ".join(lines)
+    return "\n".join(lines)

@@ -155,4 +155,4 @@ def verdict(table: pd.DataFrame) -> str:
             f" {'added to' if own > largest else 'did not add to'} what parameter count alone would have chosen."
         )
     lines.append("One training per entrant: differences of a point or two can be the seed's.")
-    return " ".join(lines)
+    return "\n".join(lines)
