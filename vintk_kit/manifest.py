@@ -102,7 +102,7 @@ def environment() -> dict[str, Any]:
         "git_revision": _git_revision(),
         "hardware": {
             "machine": platform.machine(),
-            "system": platform.platform(),
+            "system": platform.system(),
             "processors": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         },

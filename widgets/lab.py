@@ -153,7 +153,7 @@ class FourierLab:
         return FourierResult(figure, montage(before, after), table, scores, self.groups, seconds)
 
     def _network(self, index: int, channels: int) -> Any:
-        """One of the architectures for images of so many channels; kept: building takes longer than a score."""
+        """One of the architectures for images of so many channels; kept, so that a moved slider builds nothing."""
         if channels not in self._networks:
             plain = self.images.shape[1]  # besides it only the newest is kept: those of large spaces are large
             self._networks = {plain: self._networks[plain]} if plain in self._networks else {}
@@ -188,16 +188,19 @@ class FourierLab:
         """Response of the first architecture's blocks to gratings: the plain network, and it behind the features."""
         if self._answer is None:
             self._answer = self._measure(self._network(0, self.images.shape[1]), "plain")
-        network = _behind(features, self._network(0, channels))
-        return pd.concat([self._answer, self._measure(network, "mapped")], ignore_index=True)
+        mapped = self._measure(self._network(0, channels), "mapped", features)
+        return pd.concat([self._answer, mapped], ignore_index=True)
 
-    def _measure(self, network: Any, name: str) -> pd.DataFrame:
+    def _measure(self, network: Any, name: str, features: Any = None) -> pd.DataFrame:
         from vintk_kit.ntk.response import frequency_response
 
         frequencies = [k for k in (1, 3, 6, 10) if k <= self.image_size // 2]
-        return frequency_response(
-            network, self.images[:4], frequencies, groups=(), params=self._chooser(network)
-        ).assign(group=name)
+        choose, inside = self._chooser(network), "" if features is None else "network."
+        found = frequency_response(
+            network if features is None else _behind(features, network), self.images[:4], frequencies, groups=(),
+            params=lambda path, parameter: choose(path.removeprefix(inside), parameter),
+        )  # fmt: skip
+        return found.assign(group=name)
 
 
 def _patient(report: Report) -> Report:

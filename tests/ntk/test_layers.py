@@ -94,7 +94,7 @@ def test_layer(name: str) -> None:
     assert float((single - whole).abs().max() / whole.abs().max()) < 1e-5
 
 
-class AgainWithoutLayout(nn.Module):
+class InBothLayouts(nn.Module):
     """One convolution used on maps in both memory layouts, whose gradients come in two forms and are summed."""
 
     def __init__(self) -> None:
@@ -114,7 +114,7 @@ OTHER = {True: torch.channels_last, False: torch.contiguous_format}
 def test_convolutions_in_every_memory_layout(name: str, explicit: int, monkeypatch) -> None:
     monkeypatch.setattr(rules, "EXPLICIT", explicit)
     torch.manual_seed(0)
-    network, x = (AgainWithoutLayout(), maps(3, 6, 7)) if name == "again" else LAYERS[name]()
+    network, x = (InBothLayouts(), maps(3, 6, 7)) if name == "again" else LAYERS[name]()
     network, x = network.eval().double(), x.double()
     network(x)
     slow = loop_kernel(network, x, params="all")

@@ -71,6 +71,12 @@ def test_networks_without_attention_show_the_kernel_of_all_their_weights():
     assert "kernel of A, patch embed, norm, head and conv<" in shown
 
 
+def test_behind_features_that_change_nothing_a_network_responds_as_before():
+    panel = fourier_panel("nasbench201", batch_size=2, count=1, features=FourierFeatures("identity"), live=False)
+    responses = {trace.name: trace.y for trace in panel.figure().select_traces(row=2, col=1)}
+    np.testing.assert_allclose(responses["plain"], responses["mapped"], rtol=1e-6)
+
+
 def test_wrong_input_is_refused_before_any_work():
     with pytest.raises(InputError, match="batch_size"):
         fourier_panel(batch_size=1)
