@@ -9,12 +9,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from vintk_kit.ntk import onednn
 from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
 BUFFER = 1 << 20
-"""Entries of the buffer for one block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
+"""Entries of one core's block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
 
-TILE_WIDTH = 256
+NARROW = 64
+"""Most columns of a matrix that is not divided between cores."""
+
+TILE_WIDTH = 320
 """Most columns of such a block."""
 
 _WINDOWS = 4096  # offsets into the pool of random signs
@@ -34,7 +38,7 @@ class Gram:
     def __init__(self, samples: int, dtype: torch.dtype | None, sketch: int | None = None, seed: int = 0) -> None:
         self.samples, self.dtype, self.sketch, self.seed = samples, dtype, sketch, seed
         self.parts: dict[str, Tensor] = {}
-        self._buffer: Tensor | None = None
+        self._memory: dict[str, Tensor] = {}
 
     def __call__(self, name: str, term: Term) -> None:
         """Adds one parameter's gradients to the matrix of that parameter."""
@@ -65,14 +69,18 @@ class Gram:
         return Outer(term.left, term.right @ signs.T)
 
     def _rows(self, rows: Tensor) -> Tensor:
-        rows = rows.contiguous() if self.dtype is None else rows.to(self.dtype).contiguous()
+        rows = rows.contiguous()
         n, size = rows.shape
-        pieces = 4 if rows.device.type == "cpu" and size % 4 == 0 and size >= 4096 else 1
-        if pieces == 1:
-            return rows @ rows.T
+        pieces = 4 if rows.device.type == "cpu" and size % 4 == 0 and size >= 4096 and not onednn.in_use() else 1
         # BLAS does not divide a long inner dimension between threads; a batch of pieces it does.
-        split = rows.view(n, pieces, size // pieces).transpose(0, 1)
-        return torch.bmm(split, split.transpose(1, 2)).sum(0)
+        return self._gram(rows.view(n, pieces, size // pieces).transpose(0, 1)).sum(0)
+
+    def _gram(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
+        """Products of each piece with itself, (pieces, N, N), from (pieces, N, entries)."""
+        rows = rows if self.dtype is None else rows.to(self.dtype)
+        if len(rows) == 1:
+            return torch.mm(rows[0], rows[0].T, out=None if out is None else out[0])[None]
+        return torch.bmm(rows, rows.transpose(1, 2), out=out)
 
     def _outer(self, term: Outer) -> Tensor:
         left, right = term.left, term.right
@@ -101,25 +109,79 @@ class Gram:
         return total.triu() + total.triu(1).T
 
     def _explicit(self, left: Tensor, right: Tensor) -> Tensor:
-        """Per-sample gradients, one tile of the weight matrix at a time, in a buffer that is used again."""
-        n, outputs, _ = left.shape
-        inputs = right.shape[2]
-        height, width = tile(outputs, inputs, max(1, BUFFER // n))
-        total = torch.zeros(n, n, dtype=torch.float64, device=left.device)
-        for i in range(0, inputs, width):
-            columns = right[:, :, i : i + width]
-            for o in range(0, outputs, height):
-                part = left[:, o : o + height]
-                shape = (n, part.shape[1], columns.shape[2])
-                block = self._take(left, math.prod(shape)).view(shape)
-                torch.bmm(part, columns, out=block)
-                total += self._rows(block.view(n, -1))
-        return total
+        """Per-sample gradients, one tile of the weight matrix per core at a time, in a buffer that is used again.
 
-    def _take(self, like: Tensor, size: int) -> Tensor:
-        if self._buffer is None or len(self._buffer) < size or self._buffer.dtype != like.dtype:
-            self._buffer = torch.empty(max(size, BUFFER), dtype=like.dtype, device=like.device)
-        return self._buffer[:size]
+        A batched product gives each core one stretch of the batch. With the core outermost, the core that fills a tile
+        is the one that multiplies it with itself, so that no core reads what lies in the other's cache.
+        """
+        if right.shape[2] > left.shape[1]:
+            left, right = right.transpose(1, 2), left.transpose(1, 2)
+        (n, outputs, tokens), inputs = left.shape, right.shape[2]
+        cores, room = division(n, tokens, outputs, inputs, threads(left))
+        height, width = tile(-(-outputs // cores), inputs, max(1, room // n))
+        columns = [self._copies(i, right[:, :, i : i + width], cores) for i in range(0, inputs, width)]
+        starts = range(0, outputs, cores * height)
+        found = self._take("found", left, (len(starts) * len(columns), cores, n, n), self.dtype)
+        products = iter(found)
+        for start in starts:
+            rows = self._stretches(left[:, start : start + cores * height], cores, height)
+            for part in columns:
+                block = self._take("tile", left, (cores * n, height, part.shape[2]))
+                torch.bmm(rows, part, out=block)
+                self._gram(block.view(cores, n, -1), next(products))
+        return found.sum((0, 1), dtype=torch.float64)
+
+    def _copies(self, key: int, part: Tensor, cores: int) -> Tensor:
+        """The same (N, T, w) for each core, dense, (cores * N, T, w)."""
+        if cores == 1 and (part.is_contiguous() or part.transpose(1, 2).is_contiguous()):
+            return part
+        dense = self._like(f"right {key}", part, (cores, *part.shape))
+        return dense.copy_(part).flatten(0, 1)
+
+    def _stretches(self, part: Tensor, cores: int, height: int) -> Tensor:
+        """(N, cores * height, T) to (cores * N, height, T), dense; zeros where there are fewer rows."""
+        n, outputs, tokens = part.shape
+        if cores == 1 and outputs == height and (part.is_contiguous() or part.transpose(1, 2).is_contiguous()):
+            return part
+        dense = self._like("left", part, (cores, n, height, tokens))
+        if outputs == cores * height:
+            dense.copy_(part.unflatten(1, (cores, height)).transpose(0, 1))
+        else:
+            dense.zero_()
+            for core, rows in enumerate(part.split(height, 1)):
+                dense[core, :, : rows.shape[1]] = rows
+        return dense.flatten(0, 1)
+
+    def _like(self, key: str, part: Tensor, shape: tuple[int, int, int, int]) -> Tensor:
+        """Memory for copies of a (N, a, b), in the order in which a and b lie in memory."""
+        if part.stride(1) == 1:
+            first, second, a, b = shape
+            return self._take(key, part, (first, second, b, a)).transpose(2, 3)
+        return self._take(key, part, shape)
+
+    def _take(self, key: str, like: Tensor, shape: tuple[int, ...], dtype: torch.dtype | None = None) -> Tensor:
+        """A piece of memory that is kept for the next one who asks for the same key."""
+        size, held, dtype = math.prod(shape), self._memory.get(key), dtype or like.dtype
+        if held is None or len(held) < size or held.dtype != dtype:
+            held = self._memory[key] = torch.empty(size, dtype=dtype, device=like.device)
+        return held[:size].view(shape)
+
+
+def threads(like: Tensor) -> int:
+    """How many threads work on a product of such tensors."""
+    return torch.get_num_threads() if like.device.type == "cpu" else 1
+
+
+def division(n: int, tokens: int, outputs: int, inputs: int, threads: int) -> tuple[int, int]:
+    """Returns how many cores get tiles of their own, and the entries that a tile may have.
+
+    A tile costs copies of its factors, which pay only if each copied number is used often: not for a matrix that is
+    small, or narrow. Of a narrow one, several tiles' room is used at once.
+    """
+    cores = min(threads, max(1, outputs // NARROW))
+    if inputs <= NARROW and (threads == 1 or tokens >= n):
+        return 1, 4 * BUFFER
+    return (1 if n * outputs * inputs <= BUFFER // 4 else cores), BUFFER
 
 
 def tile(outputs: int, inputs: int, room: int) -> tuple[int, int]:

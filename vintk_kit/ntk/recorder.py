@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vintk_kit.errors import InputError, UnsupportedModuleError
+from vintk_kit.ntk import onednn
 from vintk_kit.ntk.groups import POSITION
 from vintk_kit.ntk.rules import Call, Rule, rule_for
 from vintk_kit.ntk.terms import Rows, Term
@@ -129,6 +130,8 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         self._handles, self._swapped, self._tables = [], [], []
+        self._products = onednn.float32_products()
+        self._products.__enter__()
         self._flags = [(p, p.requires_grad) for p in self.network.parameters()]
         try:
             for parameter, _ in self._flags:
@@ -145,6 +148,7 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._products.__exit__(None, None, None)
         for handle in self._handles:
             handle.remove()
         for module, name in self._swapped:
