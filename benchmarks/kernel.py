@@ -25,7 +25,7 @@ sys.path.insert(0, str(HERE))
 from cases import FULL, QUICK, Case  # noqa: E402
 from measure import flops, interleaved, machine, matmul_speed, peak_memory, ratio  # noqa: E402
 
-from vintk_kit.ntk import TangentKernel, loop_kernel, tangent_kernel  # noqa: E402
+from vintk_kit.ntk import TangentKernel, loop_kernel, onednn, tangent_kernel  # noqa: E402
 from vintk_kit.ntk.gram import Gram  # noqa: E402
 from vintk_kit.spaces import get_space  # noqa: E402
 
@@ -54,30 +54,43 @@ SPARE = 3.0
 """Seconds for further rounds, where rounds are short and vary most."""
 
 
-def methods_of(network: nn.Module, images: Tensor) -> dict[str, Callable[[], object]]:
-    """The methods that every case measures."""
-    fast = {"precision": "fast"}
-    return {
-        "fb": lambda: forward_backward(network, images),
+def fb_onednn(network: nn.Module, images: Tensor) -> None:
+    """The same step with the kernel's matrix products: what of the kernel's speed is theirs."""
+    with onednn.float32_products():
+        forward_backward(network, images)
+
+
+def methods_of(network: nn.Module, images: Tensor) -> tuple[dict[str, Callable], dict[str, Callable]]:
+    """The methods that every case measures, and those that it measures less often."""
+    fb, fast = (lambda: forward_backward(network, images)), {"precision": "fast"}
+    often = {
+        "fb": fb,
         "kernel": lambda: tangent_kernel(network, images, **fast),
-        "all": lambda: tangent_kernel(network, images, params="all", **fast),
         "sketch": lambda: tangent_kernel(network, images, sketch=64, **fast),
     }
+    seldom = {
+        "fb": fb,
+        "all": lambda: tangent_kernel(network, images, params="all", **fast),
+        "fb onednn": lambda: fb_onednn(network, images),
+    }
+    return often, seldom
 
 
 def measure(case: Case, rounds: int) -> dict:
     """Returns one row of the table. What is measured once comes first, and warms up what is timed."""
     network, images = case.build()
-    methods = methods_of(network, images)
+    methods, seldom = methods_of(network, images)
     share, exact = gram_share(network, images)
     error = abs(methods["sketch"]().condition_number() / exact.condition_number() - 1)
     seconds = interleaved(methods, rounds, warm=False)
     more = min(12, int(SPARE / sum(map(min, seconds.values()))))
     for name, extra in interleaved(methods, more, warm=False).items():
         seconds[name] += extra
+    others = interleaved(seldom, 1 + more, warm=False)
     peaks = {name: typical_peak(network, methods[name], 1 + 2 * (more > 0)) for name in ("kernel", "fb")}
     row = {"network": case.name, "pixels": case.image_size, "N": case.samples, "fb ms": 1e3 * min(seconds["fb"])}
-    row |= {name: ratio(seconds, name) for name in ("kernel", "all", "sketch")}
+    row |= {name: ratio(seconds, name) for name in ("kernel", "sketch")}
+    row |= {name: ratio(others, name) for name in ("all", "fb onednn")}
     row |= {"fb MB": peaks["fb"], "kernel MB": peaks["kernel"], "memory": peaks["kernel"] / max(peaks["fb"], 1)}
     row["fraction"] = flops(methods["kernel"]) / min(seconds["kernel"]) / 1e9 / matmul_speed()
     row["N2 share"] = share
@@ -101,7 +114,7 @@ def typical_peak(network: nn.Module, method: Callable[[], object], times: int) -
 
 def gram_share(network: nn.Module, images: Tensor) -> tuple[float, TangentKernel]:
     """Share of the kernel's time that goes into products of gradients with gradients, which grows with N²."""
-    spent, plain = 0.0, {name: getattr(Gram, name) for name in ("_rows", "_ghost")}
+    spent, plain = 0.0, {name: getattr(Gram, name) for name in ("_gram", "_ghost")}
 
     def timed(name: str) -> Callable:
         def call(*given: object) -> Tensor:

@@ -146,13 +146,18 @@ def one_pass(
             torch.autograd.backward(result, direction.to(result), retain_graph=recorder.keep)
             recorder.flush()
             for name, kernel in gram.parts.items():
-                scaled[name] = scaled[name] + weight * kernel if name in scaled else weight * kernel
-    for name, kernel in scaled.items():
-        if not torch.isfinite(kernel).all():
-            raise NumericalError(f"the gradients of {name!r} hold NaN or infinity")
+                kernel = kernel if weight == 1 else weight * kernel
+                scaled[name] = scaled[name] + kernel if name in scaled else kernel
+    _check_finite(scaled)
     if recorder.regrouped and output == "sum" and autocast is None:
         _check_order(network, parameters, images[:1], select, sum(float(kernel[0, 0]) for kernel in scaled.values()))
     return scaled
+
+
+def _check_finite(kernels: dict[str, Tensor]) -> None:
+    if not torch.isfinite(torch.stack(list(kernels.values()))).all():
+        name = next(name for name, kernel in kernels.items() if not torch.isfinite(kernel).all())
+        raise NumericalError(f"the gradients of {name!r} hold NaN or infinity")
 
 
 def _check_order(

@@ -42,8 +42,6 @@ class Gram:
 
     def __call__(self, name: str, term: Term) -> None:
         """Adds one parameter's gradients to the matrix of that parameter."""
-        if name not in self.parts:
-            self.parts[name] = torch.zeros(self.samples, self.samples, dtype=torch.float64)
         if isinstance(term, Windows):
             for row, piece in enumerate(term.pieces):
                 self._add(name, piece, f"{name}[{row}]")
@@ -54,7 +52,8 @@ class Gram:
         if self.sketch and isinstance(term, Outer):
             term = self._sketched(stream, term)
         total = self._outer(term) if isinstance(term, Outer) else self._rows(term.rows)
-        self.parts[name] += total.double().cpu()
+        total = total.double().cpu()
+        self.parts[name] = self.parts[name] + total if name in self.parts else total
 
     def _sketched(self, name: str, term: Outer) -> Outer:
         r, (n, outputs, tokens), inputs = self.sketch, term.left.shape, term.right.shape[2]
@@ -99,14 +98,16 @@ class Gram:
         a = right.to(dtype).reshape(n * tokens, -1)
         b = left.transpose(1, 2).to(dtype).reshape(n * tokens, outputs)
         total = torch.zeros(n, n, dtype=torch.float64, device=left.device)
-        step = max(1, min(n // 4, BUFFER // (n * tokens * tokens)))
+        step = max(1, min(-(-n // 3), BUFFER // (n * tokens * tokens)))
         for start in range(0, n, step):
             rows, rest = slice(start * tokens, (start + step) * tokens), slice(start * tokens, None)
             product = (a[rows] @ a[rest].T).mul_(b[rows] @ b[rest].T)
             width = n - start
             block = product.view(-1, tokens, width * tokens).sum(1).view(-1, width, tokens).sum(2)
-            total[start : start + len(block), start:] = block
-        return total.triu() + total.triu(1).T
+            stop = start + step
+            total[start:stop, start:] = block
+            total[start:, start:stop] = block.T
+        return total
 
     def _explicit(self, left: Tensor, right: Tensor) -> Tensor:
         """Per-sample gradients, one tile of the weight matrix per core at a time, in a buffer that is used again.
