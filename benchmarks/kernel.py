@@ -86,7 +86,7 @@ def measure(case: Case, rounds: int) -> dict:
     more = min(12, int(SPARE / sum(map(min, seconds.values()))))
     for name, extra in interleaved(methods, more, warm=False).items():
         seconds[name] += extra
-    others = interleaved(seldom, 1 + more, warm=False)
+    others = interleaved(seldom, 1 + 2 * (more > 0), warm=False)
     peaks = {name: typical_peak(network, methods[name], 1 + 2 * (more > 0)) for name in ("kernel", "fb")}
     row = {"network": case.name, "pixels": case.image_size, "N": case.samples, "fb ms": 1e3 * min(seconds["fb"])}
     row |= {name: ratio(seconds, name) for name in ("kernel", "sketch")}

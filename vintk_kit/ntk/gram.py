@@ -15,11 +15,11 @@ from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 BUFFER = 1 << 20
 """Entries of one core's block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
 
-NARROW = 64
-"""Most columns of a matrix that is not divided between cores."""
-
 TILE_WIDTH = 320
 """Most columns of such a block."""
+
+NARROW = 64
+"""Most columns of a matrix that is not divided between cores, and fewest rows of what a core gets."""
 
 _WINDOWS = 4096  # offsets into the pool of random signs
 
@@ -107,7 +107,7 @@ class Gram:
             stop = start + step
             total[start:stop, start:] = block
             total[start:, start:stop] = block.T
-        return total
+        return (total + total.T).div_(2)
 
     def _explicit(self, left: Tensor, right: Tensor) -> Tensor:
         """Per-sample gradients, one tile of the weight matrix per core at a time, in a buffer that is used again.
@@ -202,8 +202,8 @@ def tile(outputs: int, inputs: int, room: int) -> tuple[int, int]:
 def ghost_is_cheaper(n: int, tokens: int, outputs: int, inputs: int) -> bool:
     """Whether N²T²(O + I) products cost less than forming the gradients, N T O I, and their Gram, N² O I."""
     explicit = 2 * n * tokens * outputs * inputs + 2 * n * n * outputs * inputs
-    # Symmetry spares 3/8 of the ghost form; passing over its N²T² products twice costs about 40 products each.
-    ghost = n * n * tokens * tokens * (2 * 0.63 * (outputs + inputs) + 80)
+    # Symmetry spares a third of the ghost form; passing over its N²T² products twice costs about 40 products each.
+    ghost = n * n * tokens * tokens * (2 * 0.67 * (outputs + inputs) + 80)
     return ghost < explicit
 
 
