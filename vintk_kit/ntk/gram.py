@@ -118,7 +118,9 @@ class Gram:
         if right.shape[2] > left.shape[1]:
             left, right = right.transpose(1, 2), left.transpose(1, 2)
         (n, outputs, tokens), inputs = left.shape, right.shape[2]
-        cores, room = division(n, tokens, outputs, inputs, threads(left))
+        cores, room = division(n, outputs, inputs, threads(left))
+        if cores == 1 and n * outputs * inputs <= room:
+            return self._whole(left, right)
         height, width = tile(-(-outputs // cores), inputs, max(1, room // n))
         columns = [self._copies(i, right[:, :, i : i + width], cores) for i in range(0, inputs, width)]
         starts = range(0, outputs, cores * height)
@@ -131,6 +133,12 @@ class Gram:
                 torch.bmm(rows, part, out=block)
                 self._gram(block.view(cores, n, -1), next(products))
         return found.sum((0, 1), dtype=torch.float64)
+
+    def _whole(self, left: Tensor, right: Tensor) -> Tensor:
+        """The same in one tile; products run faster along the longer side."""
+        left, right = right.transpose(1, 2), left.transpose(1, 2)
+        block = self._take("tile", left, (len(left), left.shape[1], right.shape[2]))
+        return self._rows(torch.bmm(left, right, out=block).flatten(1))
 
     def _copies(self, key: int, part: Tensor, cores: int) -> Tensor:
         """The same (N, T, w) for each core, dense, (cores * N, T, w)."""
@@ -173,14 +181,14 @@ def threads(like: Tensor) -> int:
     return torch.get_num_threads() if like.device.type == "cpu" else 1
 
 
-def division(n: int, tokens: int, outputs: int, inputs: int, threads: int) -> tuple[int, int]:
+def division(n: int, outputs: int, inputs: int, threads: int) -> tuple[int, int]:
     """Returns how many cores get tiles of their own, and the entries that a tile may have.
 
     A tile costs copies of its factors, which pay only if each copied number is used often: not for a matrix that is
     small, or narrow. Of a narrow one, several tiles' room is used at once.
     """
     cores = min(threads, max(1, outputs // NARROW))
-    if inputs <= NARROW and (threads == 1 or tokens >= n):
+    if inputs <= NARROW:
         return 1, 4 * BUFFER
     return (1 if n * outputs * inputs <= BUFFER // 4 else cores), BUFFER
 

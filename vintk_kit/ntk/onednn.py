@@ -1,8 +1,8 @@
 """float32 matrix products by oneDNN where torch would take BLAS.
 
-torch for x86 multiplies float32 matrices with MKL, whose products of small matrices take 1.5 times as long as oneDNN's on
-AMD processors. torch carries both, but hands float32 to oneDNN only where bfloat16 products are allowed. oneDNN then makes
-use of that permission on processors with matrix units (AMX), and there alone; elsewhere it computes in float32.
+torch for x86 multiplies float32 matrices with MKL, whose products of small matrices take 1.5 times as long as oneDNN's
+on AMD processors. torch carries both, but hands float32 to oneDNN only where bfloat16 products are allowed. oneDNN then
+makes use of that permission on processors with matrix units (AMX), and there alone; elsewhere it computes in float32.
 """
 
 from __future__ import annotations
