@@ -12,8 +12,8 @@ from torch import Tensor
 from vintk_kit.ntk import onednn
 from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
-BUFFER = 1 << 20
-"""Entries of one core's block of per-sample gradients: small enough to stay in cache, 4 MB in float32."""
+BUFFER = 1 << 19
+"""Entries of one core's block of per-sample gradients: small enough to stay in cache, 2 MB in float32."""
 
 TILE_WIDTH = 320
 """Most columns of such a block."""
@@ -98,7 +98,7 @@ class Gram:
         a = right.to(dtype).reshape(n * tokens, -1)
         b = left.transpose(1, 2).to(dtype).reshape(n * tokens, outputs)
         total = torch.zeros(n, n, dtype=torch.float64, device=left.device)
-        step = max(1, min(-(-n // 3), BUFFER // (n * tokens * tokens)))
+        step = max(1, min(-(-n // 3), 2 * BUFFER // (n * tokens * tokens)))
         for start in range(0, n, step):
             rows, rest = slice(start * tokens, (start + step) * tokens), slice(start * tokens, None)
             product = (a[rows] @ a[rest].T).mul_(b[rows] @ b[rest].T)
@@ -117,7 +117,7 @@ class Gram:
         """
         if right.shape[2] > left.shape[1]:
             left, right = right.transpose(1, 2), left.transpose(1, 2)
-        (n, outputs, tokens), inputs = left.shape, right.shape[2]
+        (n, outputs, _), inputs = left.shape, right.shape[2]
         cores, room = division(n, outputs, inputs, threads(left))
         if cores == 1 and n * outputs * inputs <= room:
             return self._whole(left, right)
@@ -189,8 +189,8 @@ def division(n: int, outputs: int, inputs: int, threads: int) -> tuple[int, int]
     """
     cores = min(threads, max(1, outputs // NARROW))
     if inputs <= NARROW:
-        return 1, 4 * BUFFER
-    return (1 if n * outputs * inputs <= BUFFER // 4 else cores), BUFFER
+        return 1, 8 * BUFFER
+    return (1 if n * outputs * inputs <= BUFFER // 2 else cores), BUFFER
 
 
 def tile(outputs: int, inputs: int, room: int) -> tuple[int, int]:
