@@ -114,10 +114,14 @@ def test_precision_and_flags(nets: ModuleType) -> None:
 
 
 def test_sketch_is_close_and_seeded(nets: ModuleType) -> None:
-    network, images = problem(nets, "V3")
-    exact = tangent_kernel(network, images)
+    """Mixing outputs leaves the condition number in its place on average; mixing inputs raises it by a tenth."""
+    network, images = problem(nets, "V3", 32)
+    exact = tangent_kernel(network, images).condition_number()
+    found = [tangent_kernel(network, images, sketch=64, seed=seed).condition_number() for seed in range(12)]
+    errors = torch.tensor(found).div(exact).log()
+    assert float(errors.mean().abs()) < 0.05
+    assert float(errors.abs().max()) < 0.2
     sketched = tangent_kernel(network, images, sketch=64, seed=1)
-    assert sketched.condition_number() == pytest.approx(exact.condition_number(), rel=0.15)
     assert torch.equal(sketched.matrix, tangent_kernel(network, images, sketch=64, seed=1).matrix)
     assert not torch.equal(sketched.matrix, tangent_kernel(network, images, sketch=64, seed=2).matrix)
 

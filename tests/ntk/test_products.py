@@ -121,3 +121,19 @@ def test_memory_for_tiles_is_used_again(monkeypatch):
     one("second", term)
     assert {key: held.data_ptr() for key, held in one._memory.items()} == places
     torch.testing.assert_close(one.parts["first"], one.parts["second"])
+
+
+@pytest.mark.parametrize(("outputs", "inputs", "rows"), [(400, 100, 64), (100, 400, 16), (90, 100, 64), (8, 900, 8)])
+def test_a_sketch_has_fewer_rows_where_inputs_are_more_and_is_unbiased(outputs, inputs, rows):
+    assert gram.sketch_rows(64, outputs, inputs) == rows
+    generator = torch.Generator().manual_seed(0)
+    term = Outer(torch.randn(5, outputs, 30, generator=generator), torch.randn(5, 30, inputs, generator=generator))
+    exact = gram.Gram(5, None)._outer(term)
+    deviations = []
+    for seed in range(40):
+        sketched = gram.Gram(5, None, 64, seed)._sketched("weight", term)
+        assert sketched.right is term.right  # inputs stay as they are
+        deviations.append((gram.Gram(5, None)._outer(sketched) - exact) / exact.diagonal().mean())
+    several = torch.stack(deviations)
+    assert float(several.abs().max()) < 3 / rows**0.5
+    assert float(several.mean(0).abs().max()) < 3 / (40 * rows) ** 0.5  # unbiased: the mean of many is close

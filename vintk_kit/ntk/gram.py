@@ -9,7 +9,6 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from vintk_kit.ntk import onednn
 from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
 BUFFER = 1 << 19
@@ -21,6 +20,12 @@ TILE_WIDTH = 320
 NARROW = 64
 """Most columns of a matrix that is not divided between cores, and fewest rows of what a core gets."""
 
+LEAST_ROWS = 8
+"""Fewest rows of a sketch, of which there are multiples where they are not r."""
+
+PIECES = 4
+"""Into how many products the product of long rows with themselves is divided."""
+
 _WINDOWS = 4096  # offsets into the pool of random signs
 
 
@@ -30,8 +35,8 @@ class Gram:
     Args:
         samples: N.
         dtype: Precision of the products inside one block; sums over blocks are always float64.
-        sketch: None for the exact kernel, or r: gradients of a Linear or Conv layer are first multiplied on their
-            longer side by a seeded random sign matrix with r rows, E[SᵀS] = I, where that makes them smaller.
+        sketch: None for the exact kernel, or r: the output gradients of a Linear or Conv layer are first multiplied by
+            a seeded random sign matrix with at most r rows, E[SᵀS] = I, where that spares work.
         seed: Seed of the sketch.
     """
 
@@ -52,33 +57,33 @@ class Gram:
         if self.sketch and isinstance(term, Outer):
             term = self._sketched(stream, term)
         total = self._outer(term) if isinstance(term, Outer) else self._rows(term.rows)
-        total = total.double().cpu()
+        total = total.to("cpu", torch.float64)
         self.parts[name] = self.parts[name] + total if name in self.parts else total
 
     def _sketched(self, name: str, term: Outer) -> Outer:
-        r, (n, outputs, tokens), inputs = self.sketch, term.left.shape, term.right.shape[2]
-        short, long = sorted((outputs, inputs))
-        exact, sketched = (tokens + n) * short * long, tokens * r * (short + long) + n * r * short
-        if r >= long or 1.3 * sketched >= exact:  # passes over memory are not counted
+        n, outputs, tokens = term.left.shape
+        inputs = term.right.shape[2]
+        r = sketch_rows(self.sketch, outputs, inputs)
+        exact, sketched = (tokens + n) * outputs * inputs, tokens * r * (outputs + inputs) + n * r * inputs
+        if r >= outputs or 1.3 * sketched >= exact:  # passes over memory are not counted
             return term
-        signs = _signs(r, max(outputs, inputs), name, self.seed).to(term.left)
-        if outputs >= inputs:
-            # As tokens times outputs, so that it is one product and not one per sample.
-            return Outer((term.left.transpose(1, 2) @ signs.T).transpose(1, 2), term.right)
-        return Outer(term.left, term.right @ signs.T)
+        signs = _signs(r, outputs, name, self.seed).to(term.left)
+        # As tokens times outputs, so that it is one product and not one per sample.
+        return Outer((term.left.transpose(1, 2) @ signs.T).transpose(1, 2), term.right)
 
     def _rows(self, rows: Tensor) -> Tensor:
-        rows = rows.contiguous()
         n, size = rows.shape
-        pieces = 4 if rows.device.type == "cpu" and size % 4 == 0 and size >= 4096 and not onednn.in_use() else 1
-        # BLAS does not divide a long inner dimension between threads; a batch of pieces it does.
-        return self._gram(rows.view(n, pieces, size // pieces).transpose(0, 1)).sum(0)
+        if rows.device.type != "cpu" or size % PIECES or size < 1024 * PIECES:
+            return self._gram(rows.unsqueeze(0))[0]
+        # A long inner dimension is badly divided between threads; a batch of pieces is divided well.
+        return self._gram(rows.reshape(n, PIECES, size // PIECES).transpose(0, 1)).sum(0)
 
     def _gram(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
         """Products of each piece with itself, (pieces, N, N), from (pieces, N, entries)."""
         rows = rows if self.dtype is None else rows.to(self.dtype)
         if len(rows) == 1:
-            return torch.mm(rows[0], rows[0].T, out=None if out is None else out[0])[None]
+            piece = rows[0]
+            return torch.mm(piece, piece.T, out=None if out is None else out[0]).unsqueeze(0)
         return torch.bmm(rows, rows.transpose(1, 2), out=out)
 
     def _outer(self, term: Outer) -> Tensor:
@@ -213,6 +218,15 @@ def ghost_is_cheaper(n: int, tokens: int, outputs: int, inputs: int) -> bool:
     # Symmetry spares a third of the ghost form; passing over its N²T² products twice costs about 40 products each.
     ghost = n * n * tokens * tokens * (2 * 0.67 * (outputs + inputs) + 80)
     return ghost < explicit
+
+
+def sketch_rows(r: int, outputs: int, inputs: int) -> int:
+    """Returns the rows of a layer's sketch: r, or fewer where there are more inputs than outputs.
+
+    It is the outputs that are mixed. What tells samples apart is in the inputs: mixing those instead, where they are
+    the longer side, gives ten times the error. With fewer rows it costs the same.
+    """
+    return r if outputs >= inputs else min(r, -(-r * outputs // (inputs * LEAST_ROWS)) * LEAST_ROWS)
 
 
 def _signs(rows: int, columns: int, name: str, seed: int) -> Tensor:

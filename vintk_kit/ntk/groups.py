@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 
 from torch import nn
 
@@ -55,12 +56,14 @@ def weights_in(network: nn.Module, groups: str) -> Callable[[str, nn.Parameter],
     return lambda name, _: "weight" in name and parameter_group(name, modules)[0] in wanted
 
 
+@lru_cache(maxsize=1 << 16)
 def block_match(path: str) -> re.Match[str] | None:
     """Returns the match of the innermost `blocks.<i>` (or stage, layer, cell ...) in a path."""
     found = list(_BLOCK.finditer(path))
     return found[-1] if found else None
 
 
+@lru_cache(maxsize=1 << 16)
 def _group(path: str, kind: str) -> str:
     parts = path.split(".")
     has = lambda *words: any(word in part for part in parts for word in words)  # noqa: E731

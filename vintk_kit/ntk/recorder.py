@@ -180,9 +180,9 @@ class Recorder:
             if not args or not isinstance(output, Tensor):
                 raise _unsupported(owner.path, module, "it is not called as module(input) -> tensor")
             self._called.add(id(module))
-            given = tuple(a.detach() if isinstance(a, Tensor) else a for a in args)
-            call = Call(module, owner.path, self.samples, frozenset(owner.names), given, kwargs)
-            self.regrouped |= output.ndim == 0 or len(output) != self.samples
+            given = tuple([a.detach() if isinstance(a, Tensor) else a for a in args])
+            call = Call(module, owner.path, self.samples, owner.names.keys(), given, kwargs)
+            self.regrouped |= output.ndim == 0 or output.shape[0] != self.samples
             for name in owner.names.values():
                 self._uses[name] += 1
             leaf = not output.requires_grad
@@ -203,10 +203,10 @@ class Recorder:
                 raise _unsupported(owner.path, owner.module, "its input is changed in place after the call")
             self._replaying = True
             try:
-                with torch.no_grad():
-                    terms = owner.rule(call, grad.to(x.dtype) if x.is_floating_point() else grad)
-                    for own, term in terms.items():
-                        self._give(owner.names[own], term)
+                if grad.dtype != x.dtype and x.is_floating_point():
+                    grad = grad.to(x.dtype)
+                for own, term in owner.rule(call, grad).items():
+                    self._give(owner.names[own], term)
             finally:
                 self._replaying = False
             if not self.keep:

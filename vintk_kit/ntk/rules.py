@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ class Call:
     module: nn.Module
     path: str
     samples: int
-    wanted: frozenset[str]
+    wanted: Set[str]
     args: tuple
     kwargs: dict[str, Any] = field(default_factory=dict)
 
