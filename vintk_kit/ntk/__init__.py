@@ -12,7 +12,7 @@ from vintk_kit.ntk.engine import tangent_kernel
 from vintk_kit.ntk.groups import GROUPS, layer_group, weights_in
 from vintk_kit.ntk.kernel import TangentKernel
 from vintk_kit.ntk.operator import KernelOperator
-from vintk_kit.ntk.recorder import PARAMETERS
+from vintk_kit.ntk.owners import PARAMETERS
 from vintk_kit.ntk.reference import loop_kernel
 from vintk_kit.ntk.response import frequency_response
 from vintk_kit.ntk.rules import RULES

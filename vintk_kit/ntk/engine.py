@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from contextlib import nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +13,9 @@ from vintk_kit.ntk.gram import Gram
 from vintk_kit.ntk.groups import block_match, parameter_group
 from vintk_kit.ntk.kernel import LIMITS, TangentKernel
 from vintk_kit.ntk.outputs import check_output, directions, run
-from vintk_kit.ntk.recorder import Chooser, Recorder, check_mode, chosen
+from vintk_kit.ntk.owners import Chooser, check_mode, chosen
+from vintk_kit.ntk.recorder import recording
+from vintk_kit.ntk.replay import empty_caches
 from vintk_kit.spectrum import condition_number
 
 PRECISIONS = ("auto", "fast", "float64")
@@ -130,13 +131,8 @@ def one_pass(
 ) -> dict[str, Tensor]:
     """One forward, as many backwards as there are directions; the kernel of each parameter."""
     images = images.detach()
-    cast = torch.autocast(images.device.type, autocast) if autocast else nullcontext()
     scaled: dict[str, Tensor] = {}
-    with Recorder(network, parameters, len(images), gram) as recorder, torch.enable_grad():
-        with cast:
-            result = run(network, images, select)
-        with torch.no_grad():
-            recorder.check_functional(images, select or (lambda out: out))
+    with recording(network, parameters, images, gram, select, autocast) as (recorder, result):
         if not result.requires_grad:
             raise InputError(f"the output of {type(network).__name__} depends on none of the chosen parameters")
         todo = list(directions(result, output, probes, seed))
@@ -164,7 +160,7 @@ def _check_order(
     network: nn.Module, parameters: dict[str, nn.Parameter], image: Tensor, select: Callable | None, found: float
 ) -> None:
     """Compares K_00 with plain autograd: a network that puts tokens before samples would be wrong in silence."""
-    with torch.enable_grad():
+    with torch.enable_grad(), empty_caches(network):
         total = run(network, image, select).sum()
     grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     exact = sum(float(grad.double().square().sum()) for grad in grads if grad is not None)

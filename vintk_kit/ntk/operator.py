@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from vintk_kit.errors import bad_value
 from vintk_kit.ntk.engine import check_images
-from vintk_kit.ntk.outputs import run
-from vintk_kit.ntk.recorder import Chooser, Recorder, check_mode, chosen
+from vintk_kit.ntk.owners import Chooser, check_mode, chosen
+from vintk_kit.ntk.recorder import recording
 from vintk_kit.ntk.terms import Term
 
 
@@ -58,8 +58,8 @@ class KernelOperator:
             part = slice(start, min(start + self.chunk, len(self.images)))
             images = self.images[part]
             give = lambda name, term, part=part: sink(part, name, term)  # noqa: E731
-            with Recorder(self.network, self.parameters, len(images), give) as recorder, torch.enable_grad():
-                run(self.network, images, self.select).sum().backward()
+            with recording(self.network, self.parameters, images, give, self.select) as (recorder, result):
+                result.sum().backward()
                 recorder.flush()
 
     def __matmul__(self, vector: Tensor) -> Tensor:

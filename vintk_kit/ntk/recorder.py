@@ -3,106 +3,60 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext
+from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
-from vintk_kit.errors import InputError, UnsupportedModuleError
 from vintk_kit.ntk import onednn
-from vintk_kit.ntk.groups import POSITION
-from vintk_kit.ntk.rules import Call, Rule, rule_for
+from vintk_kit.ntk.call import Call, unsupported
+from vintk_kit.ntk.outputs import run
+from vintk_kit.ntk.owners import Owner, owners
+from vintk_kit.ntk.replay import empty_caches, is_timm, precision, replayed
 from vintk_kit.ntk.terms import Rows, Term
 
 Sink = Callable[[str, Term], None]
 """Receives the name of a parameter and its per-sample gradients."""
 
-Chooser = Callable[[str, nn.Parameter], bool]
 
-PARAMETERS: dict[str, Chooser] = {
-    "weights": lambda name, _: "weight" in name,
-    "all": lambda name, _: True,
-}
+@contextmanager
+def recording(
+    network: nn.Module,
+    parameters: dict[str, nn.Parameter],
+    images: Tensor,
+    sink: Sink,
+    select: Callable[[object], Tensor] | None = None,
+    autocast: torch.dtype | None = None,
+) -> Iterator[tuple[Recorder, Tensor]]:
+    """Runs a network forward and gives the recorder and the output: each backward pass of it now fills the sink.
 
-
-@dataclass
-class Owner:
-    """A module with parameters of its own that are asked for, and how their gradients are found."""
-
-    path: str
-    module: nn.Module
-    rule: Rule | None
-    names: dict[str, str]  # of the module's own parameters to the network's name of each
-
-
-def chosen(network: nn.Module, params: str | Chooser) -> dict[str, nn.Parameter]:
-    """Returns the parameters asked for, by name; frozen ones (requires_grad False) are left out.
+    Where a layer turns out to be used in a way that its own calls do not show, the forward pass is repeated; also where
+    a table is not simply added to every sample, such as one that is scaled to the size of the images.
 
     Raises:
-        InputError: `params` is not known, or nothing is left.
+        UnsupportedModuleError: Such a layer has no timm module around it that could be run sample by sample.
     """
-    if not callable(params) and params not in PARAMETERS:
-        raise InputError(f"params: got {params!r}; allowed: {', '.join(PARAMETERS)}, or a function (name, parameter)")
-    choose = params if callable(params) else PARAMETERS[params]
-    found = {name: p for name, p in network.named_parameters() if p.requires_grad and choose(name, p)}
-    if not found:
-        raise InputError(f"params: got {params!r}, which leaves no trainable parameter of {type(network).__name__}")
-    return found
-
-
-def owners(network: nn.Module, parameters: dict[str, nn.Parameter]) -> list[Owner]:
-    """Returns the modules that own the parameters.
-
-    Raises:
-        UnsupportedModuleError: A module has no rule.
-    """
-    names = {id(p): name for name, p in parameters.items()}
-    found = []
-    for path, module in network.named_modules():
-        own = {k: names[id(p)] for k, p in module._parameters.items() if p is not None and id(p) in names}
-        if isinstance(module, nn.MultiheadAttention):
-            raise _unsupported(path, module, "its projections are used inside one function")
-        if not own:
-            continue
-        rule = rule_for(module)
-        if rule is None and not all(_per_sample(k, module._parameters[k]) for k in own):
-            raise _unsupported(path, module, f"it has no rule for {', '.join(own)}")
-        found.append(Owner(path, module, rule, own))
-    return found
-
-
-def _per_sample(name: str, parameter: nn.Parameter) -> bool:
-    """Whether a parameter is a token or position table added to every sample alike."""
-    return parameter.ndim >= 3 and len(parameter) == 1 and any(word in name for word in POSITION)
-
-
-def _unsupported(path: str, module: nn.Module, reason: str) -> UnsupportedModuleError:
-    return UnsupportedModuleError(
-        f"{type(module).__name__} at {path or 'the root'!r} is not supported by the tangent kernel: {reason}. "
-        "Add a rule to vintk_kit.ntk.rules.RULES, or leave its parameters out with params=<function>."
-    )
-
-
-def check_mode(network: nn.Module) -> None:
-    """Refuses layers whose present mode couples samples or draws random numbers.
-
-    Raises:
-        InputError: Batch norm with batch statistics, or dropout or stochastic depth in train mode.
-    """
-    for path, module in network.named_modules():
-        kind = type(module).__name__
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            if module.training or module.running_mean is None:
-                raise InputError(
-                    f"{kind} at {path!r} uses batch statistics, which couple the samples: the kernel would be another "
-                    "one. Call network.eval() first (and keep track_running_stats=True)."
-                )
-        elif module.training:
-            rate = getattr(module, "p", getattr(module, "drop_prob", 0)) if "Drop" in kind else 0
-            if isinstance(rate, float | int) and rate > 0:
-                raise InputError(f"{kind} at {path!r} is random in train mode; call network.eval() first")
+    lifted: dict[str, str] = {}
+    expand = True
+    while True:
+        settings = {"autocast": autocast, "lifted": lifted, "expand": expand}
+        with Recorder(network, parameters, len(images), sink, **settings) as recorder, torch.enable_grad():
+            try:
+                with precision(images.device, autocast):
+                    result = run(network, images, select)
+                    unheard = recorder.unheard(images, select)
+            except RuntimeError:
+                if not recorder.tables_could_be_replayed():
+                    raise
+                expand = False
+                continue
+            if not unheard:
+                yield recorder, result
+                return
+            del result
+        lifted |= unheard
 
 
 class Recorder:
@@ -116,13 +70,30 @@ class Recorder:
         parameters: Result of `chosen`.
         samples: N.
         sink: Receives each parameter's gradients, once per backward pass.
+        autocast: Low precision that the network runs in, if any.
+        lifted: As in `owners`.
+        expand: As in `owners`.
     """
 
-    def __init__(self, network: nn.Module, parameters: dict[str, nn.Parameter], samples: int, sink: Sink) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        parameters: dict[str, nn.Parameter],
+        samples: int,
+        sink: Sink,
+        *,
+        autocast: torch.dtype | None = None,
+        lifted: Mapping[str, str] = MappingProxyType({}),
+        expand: bool = True,
+    ) -> None:
         self.network, self.parameters, self.samples, self.sink = network, parameters, samples, sink
-        self.owners = owners(network, parameters)
+        self.autocast = autocast
+        self.owners = owners(network, parameters, lifted, expand)
+        self._buffers = {buffer.data_ptr() for buffer in network.buffers()}
+        self._firsts = 0  # layers whose input depends on no other layer
+        self.aside: dict[str, str] = {}  # paths of layers called with something else than samples: why
         self.keep = False  # set while another backward pass is to follow
-        self.regrouped = False  # whether some layer saw a first dimension other than N
+        self.regrouped = False  # whether some layer saw a first dimension other than N, or perhaps no samples
         self._uses: dict[str, int] = defaultdict(int)
         self._pending: dict[str, list[Term]] = defaultdict(list)
         self._called: set[int] = set()
@@ -130,8 +101,9 @@ class Recorder:
 
     def __enter__(self) -> Recorder:
         self._handles, self._swapped, self._tables = [], [], []
-        self._products = onednn.float32_products()
-        self._products.__enter__()
+        self._contexts = ExitStack()
+        self._contexts.enter_context(onednn.float32_products())
+        self._contexts.enter_context(empty_caches(self.network))
         self._flags = [(p, p.requires_grad) for p in self.network.parameters()]
         try:
             for parameter, _ in self._flags:
@@ -148,7 +120,7 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._products.__exit__(None, None, None)
+        self._contexts.close()
         for handle in self._handles:
             handle.remove()
         for module, name in self._swapped:
@@ -177,12 +149,17 @@ class Recorder:
         def hook(module: nn.Module, args: tuple, kwargs: dict, output: Tensor) -> Tensor | None:
             if self._replaying:
                 return None
-            if not args or not isinstance(output, Tensor):
-                raise _unsupported(owner.path, module, "it is not called as module(input) -> tensor")
             self._called.add(id(module))
+            reason = self._unlike_samples(owner.path, args, output)
+            if reason:
+                self.aside[owner.path] = reason
+                return None
             given = tuple([a.detach() if isinstance(a, Tensor) else a for a in args])
-            call = Call(module, owner.path, self.samples, owner.names.keys(), given, kwargs)
-            self.regrouped |= output.ndim == 0 or output.shape[0] != self.samples
+            # A copy, because what follows may work in place.
+            result = output.detach().clone() if owner.rule is replayed else None
+            call = Call(module, owner.path, self.samples, owner.names.keys(), given, kwargs, result, self.autocast)
+            self._firsts += not args[0].requires_grad
+            self.regrouped |= output.ndim == 0 or output.shape[0] != self.samples or self._firsts > 1
             for name in owner.names.values():
                 self._uses[name] += 1
             leaf = not output.requires_grad
@@ -194,25 +171,45 @@ class Recorder:
 
         return hook
 
+    def _unlike_samples(self, path: str, args: tuple, output: object) -> str | None:
+        """Why samples cannot be told apart in a call; None where they can."""
+        if not args or not isinstance(args[0], Tensor) or not isinstance(output, Tensor):
+            return "it is not called as module(input) -> tensor"
+        first, around = args[0], path.rpartition(".")[0]
+        if not first.requires_grad and (
+            first.data_ptr() in self._buffers or around in {other.rpartition(".")[0] for other in self.aside}
+        ):
+            return "it is called with a buffer, and not with samples"
+        shape = tuple(first.shape)
+        if not shape or shape[0] % self.samples:
+            return f"its first dimension, {shape}, is no multiple of the {self.samples} samples"
+        return None
+
     def _tensor_hook(self, owner: Owner, call: Call) -> Callable[[Tensor], None]:
         version = call.args[0]._version
 
         def hook(grad: Tensor) -> None:
             x = call.args[0]
             if x._version != version:
-                raise _unsupported(owner.path, owner.module, "its input is changed in place after the call")
+                raise unsupported(owner.path, owner.module, "its input is changed in place after the call")
             self._replaying = True
             try:
                 if grad.dtype != x.dtype and x.is_floating_point():
                     grad = grad.to(x.dtype)
-                for own, term in owner.rule(call, grad).items():
+                with _single(self._swapped) if owner.rule is replayed else nullcontext():
+                    terms = owner.rule(call, grad)
+                for own, term in terms.items():
                     self._give(owner.names[own], term)
             finally:
                 self._replaying = False
             if not self.keep:
-                call.args = ()
+                call.args, call.output = (), None
 
         return hook
+
+    def tables_could_be_replayed(self) -> bool:
+        """Whether tables were expanded, and all in timm's modules, which can be run sample by sample instead."""
+        return bool(self._tables) and all(is_timm(module) for module, _ in self._tables)
 
     def _give(self, name: str, term: Term) -> None:
         """Passes a parameter's gradients on, once all its uses have arrived: their sum counts, not each."""
@@ -235,28 +232,30 @@ class Recorder:
             self.sink(name, total)
         self._pending.clear()
 
-    def check_functional(self, images: Tensor, select: Callable) -> None:
-        """Refuses modules that were never called but whose parameters act: the hooks would miss them silently."""
+    def unheard(self, images: Tensor, select: Callable | None) -> dict[str, str]:
+        """Returns modules whose parameters act although no call of theirs tells samples apart: path to reason."""
         missed = [o for o in self.owners if o.rule is not None and id(o.module) not in self._called]
+        acting = self._acting(missed, images, select)
+        return self.aside | {owner.path: "its parameters are used without calling it" for owner in acting}
+
+    def _acting(self, missed: list[Owner], images: Tensor, select: Callable | None) -> list[Owner]:
         if not missed:
-            return
-        tensors = [(o, o.module._parameters[own]) for o in missed for own in o.names]
+            return []
+        tensors = [(owner, owner.module.get_parameter(own)) for owner in missed for own in owner.names]
         for _, parameter in tensors:
             parameter.requires_grad_(True)
         self._replaying = True
         try:
             with torch.enable_grad(), _single(self._swapped):
-                total = select(self.network(images[:1])).sum()
+                total = run(self.network, images[:1], select).sum()
                 if not total.requires_grad:
-                    return
+                    return []
                 used = torch.autograd.grad(total, [p for _, p in tensors], allow_unused=True)
         finally:
             self._replaying = False
             for _, parameter in tensors:
                 parameter.requires_grad_(False)
-        for (owner, _), grad in zip(tensors, used, strict=True):
-            if grad is not None:
-                raise _unsupported(owner.path, owner.module, "its parameters are used without calling it")
+        return [owner for (owner, _), grad in zip(tensors, used, strict=True) if grad is not None]
 
 
 @contextmanager

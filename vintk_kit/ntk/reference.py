@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from vintk_kit.ntk.recorder import Chooser, chosen
+from vintk_kit.ntk.owners import Chooser, chosen
+from vintk_kit.ntk.replay import empty_caches
 
 
 def loop_kernel(
@@ -24,7 +25,7 @@ def loop_kernel(
     """
     tensors = list(chosen(network, params).values())
     rows = []
-    with torch.enable_grad():
+    with torch.enable_grad(), empty_caches(network):
         result = network(images)
         for index in range(len(images)):
             scalar = result[index].sum()

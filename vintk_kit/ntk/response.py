@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vintk_kit.errors import bad_value
 from vintk_kit.ntk.engine import check_images, grouped, one_pass
 from vintk_kit.ntk.kernel import TangentKernel
-from vintk_kit.ntk.recorder import Chooser, check_mode, chosen
+from vintk_kit.ntk.owners import Chooser, check_mode, chosen
 from vintk_kit.ntk.terms import Outer, Term, Windows
 
 ENTRIES = 1 << 20

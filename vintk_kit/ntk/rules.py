@@ -7,50 +7,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from timm import layers as timm_layers
 from torch import Tensor, nn
 
-from vintk_kit.errors import UnsupportedModuleError
+from vintk_kit.ntk.call import Call, Rule
+from vintk_kit.ntk.replay import is_timm, replayed
 from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
-
-
-@dataclass
-class Call:
-    """One use of a module in the forward pass.
-
-    Attributes:
-        module: The module.
-        path: Its dotted path.
-        samples: N; the first dimension of what passes through is N times something, samples outermost.
-        wanted: Names of the module's own parameters whose gradients are asked for.
-        args: Positional arguments, detached.
-        kwargs: Keyword arguments.
-    """
-
-    module: nn.Module
-    path: str
-    samples: int
-    wanted: Set[str]
-    args: tuple
-    kwargs: dict[str, Any] = field(default_factory=dict)
-
-    def by_sample(self, value: Tensor) -> Tensor:
-        """Splits the first dimension, N * k, into (N, k, ...)."""
-        if value.ndim == 0 or value.shape[0] % self.samples:
-            raise UnsupportedModuleError(
-                f"{type(self.module).__name__} at {self.path!r}: its first dimension, {tuple(value.shape)}, is no "
-                f"multiple of the {self.samples} samples, so per-sample gradients cannot be told apart"
-            )
-        return value.unflatten(0, (self.samples, value.shape[0] // self.samples))
-
-
-Rule = Callable[[Call, Tensor], dict[str, Term]]
 
 EXPLICIT = 1 << 23
 """Entries of per-sample gradients that a convolution may hold at once."""
@@ -234,23 +201,6 @@ def layer_scale_2d(call: Call, grad: Tensor) -> dict[str, Term]:
     return {"gamma": Rows(_maps(call, call.args[0] * grad).sum(2))}
 
 
-def replayed(call: Call, grad: Tensor) -> dict[str, Term]:
-    """A module that uses parameters of its own inside its forward: the module is run once more, one sample at a time.
-
-    Only its own parameters are differentiated, so the way back is short.
-    """
-    module, names = call.module, sorted(call.wanted)
-    xs, grads = call.by_sample(call.args[0]), call.by_sample(grad)
-    rows: dict[str, list[Tensor]] = {name: [] for name in names}
-    with torch.enable_grad():
-        leaves = {name: getattr(module, name).detach().requires_grad_() for name in names}
-        for x, g in zip(xs, grads, strict=True):
-            y = torch.func.functional_call(module, leaves, (x, *call.args[1:]), call.kwargs)
-            for name, value in zip(names, torch.autograd.grad(y, list(leaves.values()), g), strict=True):
-                rows[name].append(value.flatten())
-    return {name: Rows(torch.stack(values)) for name, values in rows.items()}
-
-
 RULES: dict[type[nn.Module], Rule] = {
     nn.Linear: linear,
     nn.Conv2d: conv2d,
@@ -259,6 +209,13 @@ RULES: dict[type[nn.Module], Rule] = {
     nn.BatchNorm1d: channel_norm,
     nn.BatchNorm2d: channel_norm,
     nn.Embedding: embedding,
+    nn.Conv1d: replayed,
+    nn.Conv3d: replayed,
+    nn.ConvTranspose2d: replayed,
+    nn.InstanceNorm2d: replayed,
+    nn.RMSNorm: replayed,
+    nn.PReLU: replayed,
+    timm_layers.Linear: linear,
     timm_layers.LayerNorm: layer_norm,
     timm_layers.LayerNorm2d: layer_norm_2d,
     timm_layers.GroupNorm: channel_norm,
@@ -273,14 +230,15 @@ BY_NAME: dict[str, Rule] = {
     "timm.models.vision_transformer.LayerScale": layer_scale,
     "timm.layers.layer_scale.LayerScale": layer_scale,
     "timm.layers.layer_scale.LayerScale2d": layer_scale_2d,
-    "timm.models.swin_transformer.WindowAttention": replayed,
-    "timm.models.convnext.ConvNeXtBlock": replayed,
 }
 """The same for classes named by module and class, so that they need not be imported."""
 
 
 def rule_for(module: nn.Module) -> Rule | None:
-    """Returns the rule of a module: by its class, or by the nearest parent whose forward it did not change."""
+    """Returns the rule of a module: by its class, or by the nearest parent whose forward it did not change.
+
+    timm's modules without a rule are run once more, sample by sample.
+    """
     cls = type(module)
     if cls in RULES:
         return RULES[cls]
@@ -290,4 +248,4 @@ def rule_for(module: nn.Module) -> Rule | None:
     for parent in cls.__mro__[1:]:
         if parent in RULES and cls.forward is parent.forward:
             return RULES[parent]
-    return None
+    return replayed if is_timm(module) else None
