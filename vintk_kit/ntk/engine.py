@@ -13,9 +13,9 @@ from vintk_kit.ntk.gram import Gram
 from vintk_kit.ntk.groups import block_match, parameter_group
 from vintk_kit.ntk.kernel import LIMITS, TangentKernel
 from vintk_kit.ntk.outputs import check_output, directions, run
-from vintk_kit.ntk.owners import Chooser, check_mode, chosen
+from vintk_kit.ntk.owners import Chooser, Detours, check_mode, chosen
 from vintk_kit.ntk.recorder import recording
-from vintk_kit.ntk.replay import empty_caches
+from vintk_kit.ntk.replay import dense_gradients, empty_caches
 from vintk_kit.spectrum import condition_number
 
 PRECISIONS = ("auto", "fast", "float64")
@@ -86,6 +86,7 @@ def tangent_kernel(
     double = images.dtype == torch.float64
     gram_dtype = torch.float64 if precision == "float64" else None
     settings = {"output": output, "probes": probes, "seed": seed, "select": select, "autocast": autocast}
+    settings["detours"] = Detours()
 
     def compute(gram_dtype: torch.dtype | None) -> dict[str, Tensor]:
         gram = lambda n: Gram(n, gram_dtype, sketch, seed)  # noqa: E731
@@ -128,11 +129,12 @@ def one_pass(
     seed: int,
     select: Callable | None,
     autocast: torch.dtype | None,
+    detours: Detours | None = None,
 ) -> dict[str, Tensor]:
     """One forward, as many backwards as there are directions; the kernel of each parameter."""
     images = images.detach()
     scaled: dict[str, Tensor] = {}
-    with recording(network, parameters, images, gram, select, autocast) as (recorder, result):
+    with recording(network, parameters, images, gram, select, autocast, detours) as (recorder, result):
         if not result.requires_grad:
             raise InputError(f"the output of {type(network).__name__} depends on none of the chosen parameters")
         todo = list(directions(result, output, probes, seed))
@@ -146,7 +148,7 @@ def one_pass(
                 scaled[name] = scaled[name] + kernel if name in scaled else kernel
     _check_finite(scaled)
     if recorder.regrouped and output == "sum" and autocast is None:
-        _check_order(network, parameters, images[:1], select, sum(float(kernel[0, 0]) for kernel in scaled.values()))
+        _check_order(network, parameters, images[:2], select, sum(float(kernel[0, 0]) for kernel in scaled.values()))
     return scaled
 
 
@@ -157,11 +159,11 @@ def _check_finite(kernels: dict[str, Tensor]) -> None:
 
 
 def _check_order(
-    network: nn.Module, parameters: dict[str, nn.Parameter], image: Tensor, select: Callable | None, found: float
+    network: nn.Module, parameters: dict[str, nn.Parameter], images: Tensor, select: Callable | None, found: float
 ) -> None:
     """Compares K_00 with plain autograd: a network that puts tokens before samples would be wrong in silence."""
-    with torch.enable_grad(), empty_caches(network):
-        total = run(network, image, select).sum()
+    with torch.enable_grad(), empty_caches(network), dense_gradients(network):
+        total = run(network, images, select)[0].sum()
     grads = torch.autograd.grad(total, list(parameters.values()), allow_unused=True)
     exact = sum(float(grad.double().square().sum()) for grad in grads if grad is not None)
     if abs(found - exact) > 1e-2 * exact:

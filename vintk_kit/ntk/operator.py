@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vintk_kit.errors import bad_value
 from vintk_kit.ntk.engine import check_images
-from vintk_kit.ntk.owners import Chooser, check_mode, chosen
+from vintk_kit.ntk.owners import Chooser, Detours, check_mode, chosen
 from vintk_kit.ntk.recorder import recording
 from vintk_kit.ntk.terms import Term
 
@@ -47,6 +47,7 @@ class KernelOperator:
             raise bad_value("chunk", chunk, "a positive number of samples")
         self.network, self.images, self.select, self.chunk = network, images.detach(), select, chunk
         self.parameters = chosen(network, params)
+        self._detours = Detours()
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -58,7 +59,8 @@ class KernelOperator:
             part = slice(start, min(start + self.chunk, len(self.images)))
             images = self.images[part]
             give = lambda name, term, part=part: sink(part, name, term)  # noqa: E731
-            with recording(self.network, self.parameters, images, give, self.select) as (recorder, result):
+            passing = recording(self.network, self.parameters, images, give, self.select, detours=self._detours)
+            with passing as (recorder, result):
                 result.sum().backward()
                 recorder.flush()
 

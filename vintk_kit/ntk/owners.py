@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import nn
 
@@ -51,15 +51,22 @@ def chosen(network: nn.Module, params: str | Chooser) -> dict[str, nn.Parameter]
     return found
 
 
-def owners(
-    network: nn.Module, parameters: dict[str, nn.Parameter], lifted: Mapping[str, str], expand: bool = True
-) -> list[Owner]:
-    """Returns the modules that own the parameters.
+@dataclass
+class Detours:
+    """What forward passes of a network have shown of layers that are not used in the ordinary way.
 
-    Args:
+    Attributes:
         lifted: Modules whose parameters the nearest timm module around them owns instead, because it uses them in a way
             that their own calls do not show: path to reason.
-        expand: Whether tables that are added to every sample alike may be expanded to one copy per sample.
+        expand: Whether tables are added to every sample alike, so that they may be expanded to one copy per sample.
+    """
+
+    lifted: dict[str, str] = field(default_factory=dict)
+    expand: bool = True
+
+
+def owners(network: nn.Module, parameters: dict[str, nn.Parameter], detours: Detours) -> list[Owner]:
+    """Returns the modules that own the parameters.
 
     Raises:
         UnsupportedModuleError: A module has no rule, or a lifted one has no timm module around it.
@@ -69,16 +76,16 @@ def owners(
     found, above = [], {}
     for path, module in modules.items():
         own = {k: names[id(p)] for k, p in module._parameters.items() if p is not None and id(p) in names}
-        if isinstance(module, nn.MultiheadAttention):
+        if isinstance(module, nn.MultiheadAttention) and any(id(p) in names for p in module.parameters()):
             raise unsupported(path, module, "its projections are used inside one function")
         if not own:
             continue
-        if path in lifted:
-            top = _timm_around(path, modules, lifted)
+        if path in detours.lifted:
+            top = _timm_around(path, modules, detours.lifted)
             above.setdefault(top, {}).update({f"{path[len(top) :].lstrip('.')}.{k}": name for k, name in own.items()})
             continue
         rule = rule_for(module)
-        if rule in (None, replayed) and expand and all(_per_sample(k, module._parameters[k]) for k in own):
+        if rule in (None, replayed) and detours.expand and all(_per_sample(k, module._parameters[k]) for k in own):
             rule = None
         elif rule is None:
             raise unsupported(path, module, f"it has no rule for {', '.join(own)}")

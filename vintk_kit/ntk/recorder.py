@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 from vintk_kit.ntk import onednn
 from vintk_kit.ntk.call import Call, unsupported
 from vintk_kit.ntk.outputs import run
-from vintk_kit.ntk.owners import Owner, owners
-from vintk_kit.ntk.replay import empty_caches, is_timm, precision, replayed
+from vintk_kit.ntk.owners import Detours, Owner, owners
+from vintk_kit.ntk.replay import dense_gradients, empty_caches, is_timm, precision, replayed
 from vintk_kit.ntk.terms import Rows, Term
 
 Sink = Callable[[str, Term], None]
@@ -29,20 +28,20 @@ def recording(
     sink: Sink,
     select: Callable[[object], Tensor] | None = None,
     autocast: torch.dtype | None = None,
+    detours: Detours | None = None,
 ) -> Iterator[tuple[Recorder, Tensor]]:
     """Runs a network forward and gives the recorder and the output: each backward pass of it now fills the sink.
 
     Where a layer turns out to be used in a way that its own calls do not show, the forward pass is repeated; also where
-    a table is not simply added to every sample, such as one that is scaled to the size of the images.
+    a table is not simply added to every sample, such as one that is scaled to the size of the images. `detours` keeps
+    what was found for the next pass.
 
     Raises:
         UnsupportedModuleError: Such a layer has no timm module around it that could be run sample by sample.
     """
-    lifted: dict[str, str] = {}
-    expand = True
+    detours = detours or Detours()
     while True:
-        settings = {"autocast": autocast, "lifted": lifted, "expand": expand}
-        with Recorder(network, parameters, len(images), sink, **settings) as recorder, torch.enable_grad():
+        with Recorder(network, parameters, len(images), sink, detours, autocast) as recorder, torch.enable_grad():
             try:
                 with precision(images.device, autocast):
                     result = run(network, images, select)
@@ -50,13 +49,13 @@ def recording(
             except RuntimeError:
                 if not recorder.tables_could_be_replayed():
                     raise
-                expand = False
+                detours.expand = False
                 continue
             if not unheard:
                 yield recorder, result
                 return
             del result
-        lifted |= unheard
+        detours.lifted |= unheard
 
 
 class Recorder:
@@ -70,9 +69,8 @@ class Recorder:
         parameters: Result of `chosen`.
         samples: N.
         sink: Receives each parameter's gradients, once per backward pass.
+        detours: What was found in passes before.
         autocast: Low precision that the network runs in, if any.
-        lifted: As in `owners`.
-        expand: As in `owners`.
     """
 
     def __init__(
@@ -81,14 +79,12 @@ class Recorder:
         parameters: dict[str, nn.Parameter],
         samples: int,
         sink: Sink,
-        *,
+        detours: Detours,
         autocast: torch.dtype | None = None,
-        lifted: Mapping[str, str] = MappingProxyType({}),
-        expand: bool = True,
     ) -> None:
         self.network, self.parameters, self.samples, self.sink = network, parameters, samples, sink
         self.autocast = autocast
-        self.owners = owners(network, parameters, lifted, expand)
+        self.owners = owners(network, parameters, detours)
         self._buffers = {buffer.data_ptr() for buffer in network.buffers()}
         self._firsts = 0  # layers whose input depends on no other layer
         self.aside: dict[str, str] = {}  # paths of layers called with something else than samples: why
@@ -104,6 +100,8 @@ class Recorder:
         self._contexts = ExitStack()
         self._contexts.enter_context(onednn.float32_products())
         self._contexts.enter_context(empty_caches(self.network))
+        if self.samples == 1:
+            self._contexts.enter_context(dense_gradients(self.network))
         self._flags = [(p, p.requires_grad) for p in self.network.parameters()]
         try:
             for parameter, _ in self._flags:

@@ -43,6 +43,27 @@ def empty_caches(network: nn.Module) -> Iterator[None]:
             setattr(module, name, held)
 
 
+@contextmanager
+def dense_gradients(network: nn.Module) -> Iterator[None]:
+    """Gives batch norms dense gradients, for passes of a single sample.
+
+    The backward of torch 2.14 reads the gradient of one sample in the wrong order where it comes through a transpose:
+    plain autograd is wrong there in silence.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    handles = [norm.register_forward_hook(_dense_gradient) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _dense_gradient(module: nn.Module, args: tuple, output: Tensor) -> None:
+    if output.requires_grad:
+        output.register_hook(Tensor.contiguous)
+
+
 def replayed(call: Call, grad: Tensor) -> dict[str, Term]:
     """Exact for any module that maps (N k, ...) to (N k, ...) and couples no samples.
 
@@ -58,7 +79,7 @@ def replayed(call: Call, grad: Tensor) -> dict[str, Term]:
         leaves = {name: call.module.get_parameter(name).detach().requires_grad_() for name in names}
         for index, g in enumerate(call.by_sample(grad)):
             args, kwargs = _sample(call, call.args, index), _sample(call, call.kwargs, index)
-            with empty_caches(call.module):
+            with empty_caches(call.module), dense_gradients(call.module):
                 y = torch.func.functional_call(call.module, leaves, args, kwargs)
             if not y.requires_grad:
                 raise call.unsupported(f"run once more, it makes no use of {', '.join(names)}")
