@@ -20,14 +20,19 @@ Method = Callable[[], object]
 
 
 def interleaved(methods: dict[str, Method], rounds: int, warm: bool = True) -> dict[str, list[float]]:
-    """Runs each method once per round, by default after one that does not count; returns seconds by method."""
+    """Runs each method once per round, by default after one that does not count; returns seconds by method.
+
+    Each round begins with another method: what ran before leaves caches and memory in its own state.
+    """
     for method in methods.values() if warm else ():
         method()
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for _ in range(rounds):
-        for name, method in methods.items():
+    names = list(methods)
+    for index in range(rounds):
+        first = index % len(names)
+        for name in names[first:] + names[:first]:
             start = time.perf_counter()
-            method()
+            methods[name]()
             seconds[name].append(time.perf_counter() - start)
     return seconds
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -12,13 +13,22 @@ from torch import Tensor
 from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
 BUFFER = 1 << 19
-"""Entries of one core's block of per-sample gradients: small enough to stay in cache, 2 MB in float32."""
+"""Entries of one core's block of per-sample gradients for up to 32 samples: 2 MB in float32, which stay in cache."""
+
+PER_SAMPLE = 1 << 14
+"""Entries of each sample's part of such a block, however many samples there are: flatter tiles cost more than cache."""
+
+MOST = 1 << 22
+"""Entries of such a block that are not exceeded for many samples."""
 
 TILE_WIDTH = 320
 """Most columns of such a block."""
 
 NARROW = 64
 """Most columns of a matrix that is not divided between cores, and fewest rows of what a core gets."""
+
+ENOUGH = 32
+"""Fewest rows that BLAS multiplies about as fast as twice as many."""
 
 LEAST_ROWS = 8
 """Fewest rows of a sketch, of which there are multiples where they are not r."""
@@ -74,17 +84,17 @@ class Gram:
     def _rows(self, rows: Tensor) -> Tensor:
         n, size = rows.shape
         if rows.device.type != "cpu" or size % PIECES or size < 1024 * PIECES:
-            return self._gram(rows.unsqueeze(0))[0]
+            return _joined([part[0] for part in self._gram(rows.unsqueeze(0))])
         # A long inner dimension is badly divided between threads; a batch of pieces is divided well.
-        return self._gram(rows.reshape(n, PIECES, size // PIECES).transpose(0, 1)).sum(0)
+        parts = self._gram(rows.reshape(n, PIECES, size // PIECES).transpose(0, 1))
+        return _joined([part.sum(0) for part in parts])
 
-    def _gram(self, rows: Tensor, out: Tensor | None = None) -> Tensor:
-        """Products of each piece with itself, (pieces, N, N), from (pieces, N, entries)."""
+    def _gram(self, rows: Tensor, out: Sequence[Tensor] = ()) -> list[Tensor]:
+        """Products of each piece with itself from (pieces, N, entries): the parts that `_joined` puts together."""
         rows = rows if self.dtype is None else rows.to(self.dtype)
-        if len(rows) == 1:
-            piece = rows[0]
-            return torch.mm(piece, piece.T, out=None if out is None else out[0]).unsqueeze(0)
-        return torch.bmm(rows, rows.transpose(1, 2), out=out)
+        upper = upper_rows(rows.shape[1])
+        pairs = [(rows[:, :upper], rows), (rows[:, upper:], rows[:, upper:])] if upper else [(rows, rows)]
+        return [_product(a, b, out[i] if out else None) for i, (a, b) in enumerate(pairs)]
 
     def _outer(self, term: Outer) -> Tensor:
         left, right = term.left, term.right
@@ -129,15 +139,17 @@ class Gram:
         height, width = tile(-(-outputs // cores), inputs, max(1, room // n))
         columns = [self._copies(i, right[:, :, i : i + width], cores) for i in range(0, inputs, width)]
         starts = range(0, outputs, cores * height)
-        found = self._take("found", left, (len(starts) * len(columns), cores, n, n), self.dtype)
-        products = iter(found)
+        upper, tiles = upper_rows(n), len(starts) * len(columns)
+        shapes = [(upper, n), (n - upper, n - upper)] if upper else [(n, n)]
+        found = [self._take(f"found {i}", left, (tiles, cores, *shape), self.dtype) for i, shape in enumerate(shapes)]
+        products = zip(*found, strict=True)
         for start in starts:
             rows = self._stretches(left[:, start : start + cores * height], cores, height)
             for part in columns:
                 block = self._take("tile", left, (cores * n, height, part.shape[2]))
                 torch.bmm(rows, part, out=block)
                 self._gram(block.view(cores, n, -1), next(products))
-        return found.sum((0, 1), dtype=torch.float64)
+        return _joined([part.sum((0, 1), dtype=torch.float64) for part in found])
 
     def _whole(self, left: Tensor, right: Tensor) -> Tensor:
         """The same in one tile; products run faster along the longer side."""
@@ -181,6 +193,26 @@ class Gram:
         return held[:size].view(shape)
 
 
+def _product(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
+    """a bᵀ for each piece."""
+    if len(a) == 1:
+        return torch.mm(a[0], b[0].T, out=None if out is None else out[0]).unsqueeze(0)
+    return torch.bmm(a, b.transpose(1, 2), out=out)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    """The (N, N) matrix from its upper rows (h, N) and its lower right (N - h, N - h), or from itself."""
+    if len(parts) == 1:
+        return parts[0]
+    upper, lower = parts
+    return torch.cat([upper, torch.cat([upper[:, len(upper) :].T, lower], 1)])
+
+
+def upper_rows(n: int) -> int:
+    """Returns how many rows are multiplied with all, which spares the lower left; 0 where fewer rows cost more."""
+    return n // 2 if n >= 2 * ENOUGH else 0
+
+
 def threads(like: Tensor) -> int:
     """How many threads work on a product of such tensors."""
     return torch.get_num_threads() if like.device.type == "cpu" else 1
@@ -195,7 +227,8 @@ def division(n: int, outputs: int, inputs: int, threads: int) -> tuple[int, int]
     cores = min(threads, max(1, outputs // NARROW))
     if inputs <= NARROW:
         return 1, 8 * BUFFER
-    return (1 if n * outputs * inputs <= BUFFER // 2 else cores), BUFFER
+    room = min(max(BUFFER, n * PER_SAMPLE), MOST)
+    return (1 if n * outputs * inputs <= BUFFER // 2 else cores), room
 
 
 def tile(outputs: int, inputs: int, room: int) -> tuple[int, int]:
