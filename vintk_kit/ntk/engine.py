@@ -43,7 +43,7 @@ def tangent_kernel(
     gradients and their Gram matrix are formed layer by layer and dropped. Nothing of the network changes.
 
     Args:
-        network: In eval mode; layers as in `vintk_kit.ntk.RULES`.
+        network: In eval mode; layers as in `vintk_kit.ntk.RULES`, or of timm.
         images: Inputs of shape (N, ...), on the network's device.
         output: f. "sum": the sum of all outputs (TE-NAS). "probes": mean over `probes` kernels of f = <v, output>
             with random signs v, an unbiased estimate of the trace. "trace": the sum over outputs o of the kernels of
