@@ -93,15 +93,12 @@ def measure(case: Case, rounds: int) -> dict:
     more = rounds - 1 + min(12, int(SPARE / round_time)) - 2 * short
     for name, extra in interleaved(methods, max(0, more), warm=False).items():
         seconds[name] += extra
-    peaks: dict[str, float] = {}
-    times = 1 + 4 * short
-    counted = flops(lambda: peaks.update(kernel=typical_peak(network, methods["kernel"], times))) / times
-    peaks["fb"] = typical_peak(network, methods["fb"], times)
+    peaks = {name: typical_peak(network, methods[name], 1 + 4 * short) for name in ("kernel", "fb")}
     row = {"network": case.name, "pixels": case.image_size, "N": case.samples, "fb ms": 1e3 * min(seconds["fb"])}
     row |= {name: ratio(seconds, name) for name in ("kernel", "sketch")}
     row |= {name: ratio(others, name) for name in ("all", "fb onednn")}
     row |= {"fb MB": peaks["fb"], "kernel MB": peaks["kernel"], "memory": peaks["kernel"] / max(peaks["fb"], 1)}
-    row["fraction"] = counted / min(seconds["kernel"]) / 1e9 / matmul_speed()
+    row["fraction"] = flops(methods["kernel"]) / min(seconds["kernel"]) / 1e9 / matmul_speed()
     row["N2 share"] = share
     row["build"] = min(interleaved({"build": case.builder()}, 5)["build"]) / min(seconds["kernel"])
     row["error"] = error
