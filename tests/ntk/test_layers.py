@@ -66,12 +66,21 @@ LAYERS = {
     "conv-1x1": lambda: (Then(nn.Conv2d(3, 4, 1, 2)), maps(3, 7, 6)),
     "conv-groups": lambda: (Then(nn.Conv2d(4, 6, 3, 2, 1, groups=2)), maps(4, 7, 7)),
     "conv-depthwise": lambda: (Then(nn.Conv2d(4, 8, 3, 1, 2, groups=4, dilation=2)), maps(4, 7, 7)),
+    "conv-1d": lambda: (Then(nn.Conv1d(3, 4, 3, 2)), maps(3, 9)),
+    "conv-3d": lambda: (Then(nn.Conv3d(2, 3, 2)), maps(2, 4, 3, 4)),
+    "conv-transposed": lambda: (Then(nn.ConvTranspose2d(3, 4, 3, 2)), maps(3, 4, 5)),
+    "instance-norm": lambda: (Then(nn.InstanceNorm2d(3, affine=True)), maps(3, 5, 5)),
+    "rms-norm": lambda: (Then(nn.RMSNorm(6)), maps(3, 6)),
+    "prelu": lambda: (Then(nn.PReLU(3)), maps(3, 5)),
     "batch-norm": lambda: (Then(nn.BatchNorm2d(3)), maps(3, 5, 5)),
     "batch-norm-vector": lambda: (Then(nn.BatchNorm1d(6)), maps(6)),
     "inplace": lambda: (Then(nn.Conv2d(3, 4, 1), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 1)), maps(3, 5, 5)),
     "twice": lambda: (Twice(), maps(3, 6)),
     "embedding": lambda: (Lookup(), torch.randint(0, 7, (4, 5))),
 }
+
+
+CONV2D = [name for name in LAYERS if name.startswith("conv") and name not in ("conv-1d", "conv-3d", "conv-transposed")]
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -109,7 +118,7 @@ class InBothLayouts(nn.Module):
 OTHER = {True: torch.channels_last, False: torch.contiguous_format}
 
 
-@pytest.mark.parametrize("name", [*(name for name in LAYERS if name.startswith("conv")), "again"])
+@pytest.mark.parametrize("name", [*CONV2D, "again"])
 @pytest.mark.parametrize("explicit", [0, 1 << 23])
 def test_convolutions_in_every_memory_layout(name: str, explicit: int, monkeypatch) -> None:
     monkeypatch.setattr(rules, "EXPLICIT", explicit)

@@ -72,7 +72,8 @@ def tangent_kernel(
         InputError: Bad arguments, batch norm or dropout in train mode, or a network that returns no tensor.
         NumericalError: NaN or infinity in images, weights or the kernel.
 
-    Cost: about 1.0 to 1.5 forward-backwards for N = 32, R times the backward part for R directions.
+    Cost: about 1.0 to 1.5 forward-backwards for N = 32, R times the backward part for R directions; for timm's modules
+    without a rule, N runs of the module more.
     """
     check_output(output, probes)
     one_of("precision", precision, PRECISIONS)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from vintk_kit.ntk.owners import Chooser, chosen
-from vintk_kit.ntk.replay import empty_caches
+from vintk_kit.ntk.replay import dense_gradients, empty_caches
 
 
 def loop_kernel(
@@ -25,7 +25,7 @@ def loop_kernel(
     """
     tensors = list(chosen(network, params).values())
     rows = []
-    with torch.enable_grad(), empty_caches(network):
+    with torch.enable_grad(), empty_caches(network), dense_gradients(network):
         result = network(images)
         for index in range(len(images)):
             scalar = result[index].sum()

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vintk_kit.errors import bad_value
 from vintk_kit.ntk.engine import check_images, grouped, one_pass
 from vintk_kit.ntk.kernel import TangentKernel
-from vintk_kit.ntk.owners import Chooser, check_mode, chosen
+from vintk_kit.ntk.owners import Chooser, Detours, check_mode, chosen
 from vintk_kit.ntk.terms import Outer, Term, Windows
 
 ENTRIES = 1 << 20
@@ -71,10 +71,11 @@ def frequency_response(
     n = len(images)
     rng = np.random.default_rng([seed, 17])
     angles, phases = rng.uniform(0, math.pi, n), rng.uniform(0, 2 * math.pi, n)
-    rows = []
+    rows, detours = [], Detours()
     for part in _parts(list(map(float, frequencies)), max(1, block_size // n - 1)):
         shaken = [images + amplitude * waves(images, frequency, angles, phases) for frequency in part]
         settings = {"output": "sum", "probes": 1, "seed": 0, "select": None, "autocast": None}
+        settings["detours"] = detours
         found = grouped(network, one_pass(network, parameters, torch.cat([images, *shaken]), Moves(n), **settings))
         moved = TangentKernel(found)
         for name in ("all", *(moved.groups if groups is None else groups)):
