@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-import zlib
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
+from vintk_kit.ntk import onednn
+from vintk_kit.ntk.sketch import sketched
 from vintk_kit.ntk.terms import Outer, Rows, Term, Windows
 
 BUFFER = 1 << 19
@@ -27,16 +28,13 @@ TILE_WIDTH = 320
 NARROW = 64
 """Most columns of a matrix that is not divided between cores, and fewest rows of what a core gets."""
 
-ENOUGH = 32
+ENOUGH = 16
 """Fewest rows that BLAS multiplies about as fast as twice as many."""
-
-LEAST_ROWS = 8
-"""Fewest rows of a sketch, of which there are multiples where they are not r."""
 
 PIECES = 4
 """Into how many products the product of long rows with themselves is divided."""
 
-_WINDOWS = 4096  # offsets into the pool of random signs
+Pairs = Sequence[tuple[Tensor, Tensor]]
 
 
 class Gram:
@@ -54,6 +52,7 @@ class Gram:
         self.samples, self.dtype, self.sketch, self.seed = samples, dtype, sketch, seed
         self.parts: dict[str, Tensor] = {}
         self._memory: dict[str, Tensor] = {}
+        self._tiles: dict[tuple, tuple[Tensor, Tensor, Pairs]] = {}
 
     def __call__(self, name: str, term: Term) -> None:
         """Adds one parameter's gradients to the matrix of that parameter."""
@@ -65,36 +64,21 @@ class Gram:
 
     def _add(self, name: str, term: Outer | Rows, stream: str) -> None:
         if self.sketch and isinstance(term, Outer):
-            term = self._sketched(stream, term)
+            term = sketched(term, self.sketch, stream, self.seed)
         total = self._outer(term) if isinstance(term, Outer) else self._rows(term.rows)
         total = total.to("cpu", torch.float64)
         self.parts[name] = self.parts[name] + total if name in self.parts else total
 
-    def _sketched(self, name: str, term: Outer) -> Outer:
-        n, outputs, tokens = term.left.shape
-        inputs = term.right.shape[2]
-        r = sketch_rows(self.sketch, outputs, inputs)
-        exact, sketched = (tokens + n) * outputs * inputs, tokens * r * (outputs + inputs) + n * r * inputs
-        if r >= outputs or 1.3 * sketched >= exact:  # passes over memory are not counted
-            return term
-        signs = _signs(r, outputs, name, self.seed).to(term.left)
-        # As tokens times outputs, so that it is one product and not one per sample.
-        return Outer((term.left.transpose(1, 2) @ signs.T).transpose(1, 2), term.right)
-
     def _rows(self, rows: Tensor) -> Tensor:
-        n, size = rows.shape
-        if rows.device.type != "cpu" or size % PIECES or size < 1024 * PIECES:
-            return _joined([part[0] for part in self._gram(rows.unsqueeze(0))])
-        # A long inner dimension is badly divided between threads; a batch of pieces is divided well.
-        parts = self._gram(rows.reshape(n, PIECES, size // PIECES).transpose(0, 1))
-        return _joined([part.sum(0) for part in parts])
+        size = rows.shape[1]
+        products = self._gram(_cut(rows, PIECES if size >= 1024 * PIECES and divides(rows, size) else 1))
+        return _joined([part.sum(0) for part in products])
 
-    def _gram(self, rows: Tensor, out: Sequence[Tensor] = ()) -> list[Tensor]:
-        """Products of each piece with itself from (pieces, N, entries): the parts that `_joined` puts together."""
-        rows = rows if self.dtype is None else rows.to(self.dtype)
-        upper = upper_rows(rows.shape[1])
-        pairs = [(rows[:, :upper], rows), (rows[:, upper:], rows[:, upper:])] if upper else [(rows, rows)]
-        return [_product(a, b, out[i] if out else None) for i, (a, b) in enumerate(pairs)]
+    def _gram(self, pieces: Tensor, out: Sequence[Tensor | None] = (None, None), pairs: Pairs = ()) -> list[Tensor]:
+        """Products of each piece (pieces, N, E) with itself, as the parts that `_joined` puts together."""
+        if self.dtype is not None or not pairs:
+            pairs = _pairs(pieces if self.dtype is None else pieces.to(self.dtype))
+        return [torch.bmm(a, b, out=found) for (a, b), found in zip(pairs, out, strict=False)]
 
     def _outer(self, term: Outer) -> Tensor:
         left, right = term.left, term.right
@@ -125,23 +109,57 @@ class Gram:
         return (total + total.T).div_(2)
 
     def _explicit(self, left: Tensor, right: Tensor) -> Tensor:
-        """Per-sample gradients, one tile of the weight matrix per core at a time, in a buffer that is used again.
+        """Per-sample gradients, one tile of the weight matrix at a time, in a buffer that is used again.
 
-        A batched product gives each core one stretch of the batch. With the core outermost, the core that fills a tile
-        is the one that multiplies it with itself, so that no core reads what lies in the other's cache.
+        Products of tiles leave little of anything else in cache: what else is called for each of them costs ten times
+        what it costs elsewhere. So there are two calls, and all they need lies ready.
         """
         if right.shape[2] > left.shape[1]:
             left, right = right.transpose(1, 2), left.transpose(1, 2)
         (n, outputs, _), inputs = left.shape, right.shape[2]
         cores, room = division(n, outputs, inputs, threads(left))
-        if cores == 1 and n * outputs * inputs <= room:
-            return self._whole(left, right)
+        if n * outputs * inputs <= cores * room:  # in one tile, along the longer side, products are faster
+            left, right = right.transpose(1, 2), left.transpose(1, 2)
+            height, width = inputs, outputs
+        elif onednn.in_use():
+            return self._by_core(left, right, cores, room)
+        else:
+            height, width = tile(outputs, inputs, max(1, cores * room // n))
+        factors = list(itertools.product(left.split(height, 1), right.split(width, 2)))
+        pieces = PIECES if divides(left, *(rows.shape[1] * columns.shape[2] for rows, columns in factors)) else 1
+        found = self._found(left, len(factors), pieces)
+        for (rows, columns), *out in zip(factors, *found, strict=True):
+            block, cut, pairs = self._tile(left, rows.shape[1], columns.shape[2], pieces)
+            torch.bmm(rows, columns, out=block)
+            self._gram(cut, out, pairs)
+        return _joined([part.sum((0, 1), dtype=torch.float64) for part in found])
+
+    def _tile(self, like: Tensor, height: int, width: int, pieces: int) -> tuple[Tensor, Tensor, Pairs]:
+        """A block for one tile of all samples' gradients, its pieces, and those in pairs."""
+        key = (like.dtype, len(like), height, width, pieces)
+        if key not in self._tiles:
+            block = self._take("tile", like, (len(like), height, width))
+            cut = _cut(block.flatten(1), pieces)
+            self._tiles[key] = block, cut, _pairs(cut)
+        return self._tiles[key]
+
+    def _found(self, like: Tensor, tiles: int, pieces: int) -> list[Tensor]:
+        """Room for the products of each piece of each tile, (tiles, pieces, ...)."""
+        n, upper = len(like), upper_rows(len(like))
+        shapes = [(upper, n), (n - upper, n - upper)] if upper else [(n, n)]
+        return [self._take(f"found {i}", like, (tiles, pieces, *shape), self.dtype) for i, shape in enumerate(shapes)]
+
+    def _by_core(self, left: Tensor, right: Tensor, cores: int, room: int) -> Tensor:
+        """The same for oneDNN, whose products read dense memory only: what is not dense, torch would copy every time.
+
+        A batched product gives each core one stretch of the batch. With the core outermost, the core that fills a tile
+        is the one that multiplies it with itself, so that no core reads what lies in the other's cache.
+        """
+        (n, outputs, _), inputs = left.shape, right.shape[2]
         height, width = tile(-(-outputs // cores), inputs, max(1, room // n))
         columns = [self._copies(i, right[:, :, i : i + width], cores) for i in range(0, inputs, width)]
         starts = range(0, outputs, cores * height)
-        upper, tiles = upper_rows(n), len(starts) * len(columns)
-        shapes = [(upper, n), (n - upper, n - upper)] if upper else [(n, n)]
-        found = [self._take(f"found {i}", left, (tiles, cores, *shape), self.dtype) for i, shape in enumerate(shapes)]
+        found = self._found(left, len(starts) * len(columns), cores)
         products = zip(*found, strict=True)
         for start in starts:
             rows = self._stretches(left[:, start : start + cores * height], cores, height)
@@ -150,12 +168,6 @@ class Gram:
                 torch.bmm(rows, part, out=block)
                 self._gram(block.view(cores, n, -1), next(products))
         return _joined([part.sum((0, 1), dtype=torch.float64) for part in found])
-
-    def _whole(self, left: Tensor, right: Tensor) -> Tensor:
-        """The same in one tile; products run faster along the longer side."""
-        left, right = right.transpose(1, 2), left.transpose(1, 2)
-        block = self._take("tile", left, (len(left), left.shape[1], right.shape[2]))
-        return self._rows(torch.bmm(left, right, out=block).flatten(1))
 
     def _copies(self, key: int, part: Tensor, cores: int) -> Tensor:
         """The same (N, T, w) for each core, dense, (cores * N, T, w)."""
@@ -190,14 +202,27 @@ class Gram:
         size, held, dtype = math.prod(shape), self._memory.get(key), dtype or like.dtype
         if held is None or len(held) < size or held.dtype != dtype:
             held = self._memory[key] = torch.empty(size, dtype=dtype, device=like.device)
+            self._tiles.clear()
         return held[:size].view(shape)
 
 
-def _product(a: Tensor, b: Tensor, out: Tensor | None) -> Tensor:
-    """a bᵀ for each piece."""
-    if len(a) == 1:
-        return torch.mm(a[0], b[0].T, out=None if out is None else out[0]).unsqueeze(0)
-    return torch.bmm(a, b.transpose(1, 2), out=out)
+def divides(like: Tensor, *sizes: int) -> bool:
+    """Whether rows of such sizes are cut into pieces: a long inner dimension is badly divided between threads."""
+    return like.device.type == "cpu" and not any(size % PIECES for size in sizes)
+
+
+def _cut(rows: Tensor, pieces: int) -> Tensor:
+    """Rows (N, E) as pieces (pieces, N, E / pieces)."""
+    n, size = rows.shape
+    return rows.reshape(n, pieces, size // pieces).transpose(0, 1)
+
+
+def _pairs(pieces: Tensor) -> Pairs:
+    """Factors of the products that make up the product of each piece (pieces, N, E) with itself."""
+    turned, upper = pieces.transpose(1, 2), upper_rows(pieces.shape[1])
+    if not upper:
+        return [(pieces, turned)]
+    return [(pieces[:, :upper], turned), (pieces[:, upper:], turned[:, :, upper:])]
 
 
 def _joined(parts: list[Tensor]) -> Tensor:
@@ -251,25 +276,3 @@ def ghost_is_cheaper(n: int, tokens: int, outputs: int, inputs: int) -> bool:
     # Symmetry spares a third of the ghost form; passing over its N²T² products twice costs about 40 products each.
     ghost = n * n * tokens * tokens * (2 * 0.67 * (outputs + inputs) + 80)
     return ghost < explicit
-
-
-def sketch_rows(r: int, outputs: int, inputs: int) -> int:
-    """Returns the rows of a layer's sketch: r, or fewer where there are more inputs than outputs.
-
-    It is the outputs that are mixed. What tells samples apart is in the inputs: mixing those instead, where they are
-    the longer side, gives ten times the error. With fewer rows it costs the same.
-    """
-    return r if outputs >= inputs else min(r, -(-r * outputs // (inputs * LEAST_ROWS)) * LEAST_ROWS)
-
-
-def _signs(rows: int, columns: int, name: str, seed: int) -> Tensor:
-    """A window of one random sign matrix per seed; each parameter has its own window."""
-    pool = _pool(rows, -(-columns // _WINDOWS) * _WINDOWS, seed)
-    start = zlib.crc32(name.encode()) % _WINDOWS
-    return pool[:, start : start + columns]
-
-
-@lru_cache(maxsize=8)
-def _pool(rows: int, columns: int, seed: int) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return (torch.randint(0, 2, (rows, columns + _WINDOWS), generator=generator) * 2 - 1) / math.sqrt(rows)

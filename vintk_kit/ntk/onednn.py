@@ -1,8 +1,9 @@
 """float32 matrix products by oneDNN where torch would take BLAS.
 
 torch for x86 multiplies float32 matrices with MKL, whose products of small matrices take 1.5 times as long as oneDNN's
-on AMD processors. torch carries both, but hands float32 to oneDNN only where bfloat16 products are allowed. oneDNN then
-makes use of that permission on processors with matrix units (AMX), and there alone; elsewhere it computes in float32.
+on AMD processors with AVX-512. torch carries both, but hands float32 to oneDNN only there, and only where bfloat16
+products are allowed. oneDNN then makes use of that permission on processors with matrix units (AMX), and there alone;
+elsewhere it computes in float32.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ _before = "none"
 
 @contextmanager
 def float32_products() -> Iterator[None]:
-    """Lets oneDNN multiply float32 matrices while open, on processors where it does so in float32.
+    """Lets oneDNN multiply float32 matrices while open, on processors where torch lets it and it stays in float32.
 
     The setting belongs to the process: other threads are faster meanwhile, too, and as exact. The last to leave puts it
     back.
     """
     global _users, _before
-    if not is_exact():
+    if not is_useful():
         yield
         return
     with _lock:
@@ -53,11 +54,15 @@ def in_use() -> bool:
 
 
 @lru_cache(maxsize=1)
-def is_exact() -> bool:
-    """Whether oneDNN keeps float32 on this processor: it has no matrix units, and a trial shows no rounding."""
-    if not torch.backends.mkldnn.is_available() or any(
-        found for name, found in torch.cpu.get_capabilities().items() if name.startswith("amx")
-    ):
+def is_useful() -> bool:
+    """Whether torch hands products to oneDNN on this processor (AVX-512), and oneDNN then keeps float32.
+
+    It does so without matrix units, and where a trial shows no rounding.
+    """
+    found = torch.cpu.get_capabilities()
+    if not torch.backends.mkldnn.is_available() or any(has for name, has in found.items() if name.startswith("amx")):
+        return False
+    if not all(found.get(f"avx512_{name}") for name in ("bw", "vl", "dq")):
         return False
     with _lock:
         before = _setting.fp32_precision
