@@ -68,10 +68,9 @@ def methods_of(network: nn.Module, images: Tensor) -> tuple[dict[str, Callable],
         "kernel": lambda: tangent_kernel(network, images, **fast),
         "sketch": lambda: tangent_kernel(network, images, sketch=64, **fast),
     }
-    seldom = {
-        "all": lambda: tangent_kernel(network, images, params="all", **fast),
-        "fb onednn": lambda: fb_onednn(network, images),
-    }
+    seldom = {"all": lambda: tangent_kernel(network, images, params="all", **fast)}
+    if onednn.is_useful():
+        seldom["fb onednn"] = lambda: fb_onednn(network, images)
     return often, seldom
 
 
@@ -96,7 +95,7 @@ def measure(case: Case, rounds: int) -> dict:
     peaks = {name: typical_peak(network, methods[name], 1 + 4 * short) for name in ("kernel", "fb")}
     row = {"network": case.name, "pixels": case.image_size, "N": case.samples, "fb ms": 1e3 * min(seconds["fb"])}
     row |= {name: ratio(seconds, name) for name in ("kernel", "sketch")}
-    row |= {name: ratio(others, name) for name in ("all", "fb onednn")}
+    row |= {name: ratio(others, name) for name in seldom}
     row |= {"fb MB": peaks["fb"], "kernel MB": peaks["kernel"], "memory": peaks["kernel"] / max(peaks["fb"], 1)}
     row["fraction"] = flops(methods["kernel"]) / min(seconds["kernel"]) / 1e9 / matmul_speed()
     row["N2 share"] = share

@@ -34,6 +34,9 @@ ENOUGH = 16
 PIECES = 4
 """Into how many products the product of long rows with themselves is divided."""
 
+SHORT = 1 << 12
+"""Entries of rows below which dividing costs more than it saves."""
+
 Pairs = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -71,8 +74,10 @@ class Gram:
 
     def _rows(self, rows: Tensor) -> Tensor:
         size = rows.shape[1]
-        products = self._gram(_cut(rows, PIECES if size >= 1024 * PIECES and divides(rows, size) else 1))
-        return _joined([part.sum(0) for part in products])
+        if size < SHORT or not divides(rows, size):
+            rows = rows if self.dtype is None else rows.to(self.dtype)
+            return rows @ rows.T
+        return _joined([part.sum(0) for part in self._gram(_cut(rows, PIECES))])
 
     def _gram(self, pieces: Tensor, out: Sequence[Tensor | None] = (None, None), pairs: Pairs = ()) -> list[Tensor]:
         """Products of each piece (pieces, N, E) with itself, as the parts that `_joined` puts together."""
@@ -117,6 +122,8 @@ class Gram:
         if right.shape[2] > left.shape[1]:
             left, right = right.transpose(1, 2), left.transpose(1, 2)
         (n, outputs, _), inputs = left.shape, right.shape[2]
+        if outputs * inputs < SHORT:
+            return self._rows(torch.bmm(left, right).flatten(1))
         cores, room = division(n, outputs, inputs, threads(left))
         if n * outputs * inputs <= cores * room:  # in one tile, along the longer side, products are faster
             left, right = right.transpose(1, 2), left.transpose(1, 2)

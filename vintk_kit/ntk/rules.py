@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -64,8 +65,14 @@ def layer_norm(call: Call, grad: Tensor) -> dict[str, Term]:
     flat = lambda v: call.by_sample(v).flatten(1, -1 - len(size)).flatten(2)  # noqa: E731
     if x.ndim == len(size) + 1:
         flat = lambda v: call.by_sample(v).flatten(2)  # noqa: E731
-    normal = lambda: F.layer_norm(x, size, eps=module.eps)  # noqa: E731
+    normal = lambda: F.layer_norm(x, size, *_plain(size, x.dtype, x.device), module.eps)  # noqa: E731
     return _affine(call, lambda: flat(normal().mul_(grad)).sum(1), lambda: flat(grad).sum(1))
+
+
+@lru_cache(maxsize=32)
+def _plain(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Ones and zeros: torch's layer norm takes less than half the time with weights."""
+    return torch.ones(size, dtype=dtype, device=device), torch.zeros(size, dtype=dtype, device=device)
 
 
 def layer_norm_2d(call: Call, grad: Tensor) -> dict[str, Term]:
@@ -87,7 +94,7 @@ def _normalised(module: nn.Module, x: Tensor) -> Tensor:
 def channel_norm(call: Call, grad: Tensor) -> dict[str, Term]:
     """Group norm, and batch norm with running statistics: an affine map per channel."""
     normal = lambda: _normalised(call.module, call.args[0])  # noqa: E731
-    return _affine(call, lambda: _maps(call, normal() * grad).sum(2), lambda: _maps(call, grad).sum(2))
+    return _affine(call, lambda: _maps(call, normal().mul_(grad)).sum(2), lambda: _maps(call, grad).sum(2))
 
 
 def norm_act(call: Call, grad: Tensor) -> dict[str, Term]:
