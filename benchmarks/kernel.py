@@ -124,10 +124,10 @@ def gram_share(network: nn.Module, images: Tensor) -> tuple[float, TangentKernel
     spent, plain = 0.0, {name: getattr(Gram, name) for name in ("_gram", "_ghost")}
 
     def timed(name: str) -> Callable:
-        def call(*given: object) -> Tensor:
+        def call(*given: object, **named: object) -> Tensor:
             nonlocal spent
             start = time.perf_counter()
-            result = plain[name](*given)
+            result = plain[name](*given, **named)
             spent += time.perf_counter() - start
             return result
 

@@ -102,6 +102,7 @@ def machine() -> str:
         model = next((line.split(": ")[1] for line in lines if line.startswith("model name")), model)
     load = ", ".join(f"{value:.2f}" for value in os.getloadavg())
     return (
-        f"{model} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, "
+        f"{model} ({torch.backends.cpu.get_cpu_capability()}), {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} threads, torch {torch.__version__}, "
         f"matrix product {matmul_speed():.0f} GFLOP/s, load {load}"
     )

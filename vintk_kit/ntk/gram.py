@@ -37,6 +37,9 @@ PIECES = 4
 SHORT = 1 << 12
 """Entries of rows below which dividing costs more than it saves."""
 
+LONG = 1 << 15
+"""Entries of rows from which on sparing the lower left of their product is worth another call."""
+
 Pairs = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -77,12 +80,13 @@ class Gram:
         if size < SHORT or not divides(rows, size):
             rows = rows if self.dtype is None else rows.to(self.dtype)
             return rows @ rows.T
-        return _joined([part.sum(0) for part in self._gram(_cut(rows, PIECES))])
+        pieces = _cut(rows, PIECES)
+        return _joined([part.sum(0) for part in self._gram(pieces, pairs=_pairs(pieces, whole=size < LONG))])
 
     def _gram(self, pieces: Tensor, out: Sequence[Tensor | None] = (None, None), pairs: Pairs = ()) -> list[Tensor]:
         """Products of each piece (pieces, N, E) with itself, as the parts that `_joined` puts together."""
         if self.dtype is not None or not pairs:
-            pairs = _pairs(pieces if self.dtype is None else pieces.to(self.dtype))
+            pairs = _pairs(pieces if self.dtype is None else pieces.to(self.dtype), len(pairs) == 1)
         return [torch.bmm(a, b, out=found) for (a, b), found in zip(pairs, out, strict=False)]
 
     def _outer(self, term: Outer) -> Tensor:
@@ -122,16 +126,14 @@ class Gram:
         if right.shape[2] > left.shape[1]:
             left, right = right.transpose(1, 2), left.transpose(1, 2)
         (n, outputs, _), inputs = left.shape, right.shape[2]
-        if outputs * inputs < SHORT:
-            return self._rows(torch.bmm(left, right).flatten(1))
         cores, room = division(n, outputs, inputs, threads(left))
         if n * outputs * inputs <= cores * room:  # in one tile, along the longer side, products are faster
             left, right = right.transpose(1, 2), left.transpose(1, 2)
-            height, width = inputs, outputs
-        elif onednn.in_use():
+            block = self._take("tile", left, (n, inputs, outputs))
+            return self._rows(torch.bmm(left, right, out=block).flatten(1))
+        if onednn.in_use():
             return self._by_core(left, right, cores, room)
-        else:
-            height, width = tile(outputs, inputs, max(1, cores * room // n))
+        height, width = tile(outputs, inputs, max(1, cores * room // n))
         factors = list(itertools.product(left.split(height, 1), right.split(width, 2)))
         pieces = PIECES if divides(left, *(rows.shape[1] * columns.shape[2] for rows, columns in factors)) else 1
         found = self._found(left, len(factors), pieces)
@@ -224,9 +226,9 @@ def _cut(rows: Tensor, pieces: int) -> Tensor:
     return rows.reshape(n, pieces, size // pieces).transpose(0, 1)
 
 
-def _pairs(pieces: Tensor) -> Pairs:
+def _pairs(pieces: Tensor, whole: bool = False) -> Pairs:
     """Factors of the products that make up the product of each piece (pieces, N, E) with itself."""
-    turned, upper = pieces.transpose(1, 2), upper_rows(pieces.shape[1])
+    turned, upper = pieces.transpose(1, 2), 0 if whole else upper_rows(pieces.shape[1])
     if not upper:
         return [(pieces, turned)]
     return [(pieces[:, :upper], turned), (pieces[:, upper:], turned[:, :, upper:])]
