@@ -119,16 +119,16 @@ def _bind_below(prefix: str, module: nn.Module, find: Callable[[str, tuple[int, 
             module._parameters[name] = nn.Parameter(find(prefix + name, parameter.shape))
     for name, buffer in module._buffers.items():
         if buffer is not None and buffer.is_meta:
-            module._buffers[name] = _fresh_buffer(name, buffer)
+            # The only buffers on the meta device are batch-norm statistics.
+            module._buffers[name] = _constant(float(name == "running_var"), buffer.shape, buffer.dtype).clone()
     for name, child in module._modules.items():
         if child is not None:
             _bind_below(f"{prefix}{name}.", child, find)
 
 
-def _fresh_buffer(name: str, buffer: Tensor) -> Tensor:
-    # The only buffers on the meta device are batch-norm statistics.
-    fill = torch.ones if name == "running_var" else torch.zeros
-    return fill(buffer.shape, dtype=buffer.dtype)
+@lru_cache(maxsize=256)
+def _constant(value: float, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    return torch.full(shape, value, dtype=dtype)
 
 
 def named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
