@@ -128,7 +128,8 @@ def _bind_below(prefix: str, module: nn.Module, find: Callable[[str, tuple[int, 
 
 @lru_cache(maxsize=256)
 def _constant(value: float, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-    return torch.full(shape, value, dtype=dtype)
+    # On the CPU, like the weights, whatever torch's default device is when it is first asked for.
+    return torch.full(shape, value, dtype=dtype, device="cpu")
 
 
 def named(network: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
