@@ -134,6 +134,18 @@ def test_memory_for_tiles_is_used_again(monkeypatch):
     torch.testing.assert_close(one.parts["first"], one.parts["second"])
 
 
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_layers_of_any_size_share_one_memory(monkeypatch, dtype):
+    """Blocks that are kept from before are not used once a larger layer has moved their memory."""
+    monkeypatch.setattr(gram, "PER_SAMPLE", 1000)
+    monkeypatch.setattr(gram, "BUFFER", 8000)
+    generator = torch.Generator().manual_seed(0)
+    several = gram.Gram(8, dtype)
+    for outputs, inputs in [(100, 96), (90, 80), (400, 200), (100, 96), (90, 80)]:
+        left, right = (torch.randn(8, *size, generator=generator) for size in ((outputs, 9), (9, inputs)))
+        torch.testing.assert_close(several._explicit(left, right), gram.Gram(8, dtype)._explicit(left, right))
+
+
 @pytest.mark.parametrize(("outputs", "inputs", "rows"), [(400, 100, 64), (100, 400, 16), (90, 100, 64), (8, 900, 8)])
 def test_a_sketch_has_fewer_rows_where_inputs_are_more_and_is_unbiased(outputs, inputs, rows):
     assert sketch.sketch_rows(64, outputs, inputs) == rows

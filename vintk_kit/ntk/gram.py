@@ -76,17 +76,18 @@ class Gram:
         self.parts[name] = self.parts[name] + total if name in self.parts else total
 
     def _rows(self, rows: Tensor) -> Tensor:
-        size = rows.shape[1]
+        rows, size = self._wide(rows), rows.shape[1]
         if size < SHORT or not divides(rows, size):
-            rows = rows if self.dtype is None else rows.to(self.dtype)
             return rows @ rows.T
-        pieces = _cut(rows, PIECES)
-        return _joined([part.sum(0) for part in self._gram(pieces, pairs=_pairs(pieces, whole=size < LONG))])
+        pairs = _pairs(_cut(rows, PIECES), upper_rows(len(rows)) if size >= LONG else 0)
+        return _joined([part.sum(0) for part in self._gram(pairs)])
 
-    def _gram(self, pieces: Tensor, out: Sequence[Tensor | None] = (None, None), pairs: Pairs = ()) -> list[Tensor]:
-        """Products of each piece (pieces, N, E) with itself, as the parts that `_joined` puts together."""
-        if self.dtype is not None or not pairs:
-            pairs = _pairs(pieces if self.dtype is None else pieces.to(self.dtype), len(pairs) == 1)
+    def _wide(self, rows: Tensor) -> Tensor:
+        """The same in the precision of the products."""
+        return rows if self.dtype is None else rows.to(self.dtype)
+
+    def _gram(self, pairs: Pairs, out: Sequence[Tensor | None] = (None, None)) -> list[Tensor]:
+        """Products of the pairs of some pieces, as the parts that `_joined` puts together."""
         return [torch.bmm(a, b, out=found) for (a, b), found in zip(pairs, out, strict=False)]
 
     def _outer(self, term: Outer) -> Tensor:
@@ -138,18 +139,22 @@ class Gram:
         pieces = PIECES if divides(left, *(rows.shape[1] * columns.shape[2] for rows, columns in factors)) else 1
         found = self._found(left, len(factors), pieces)
         for (rows, columns), *out in zip(factors, *found, strict=True):
-            block, cut, pairs = self._tile(left, rows.shape[1], columns.shape[2], pieces)
+            block, wide, pairs = self._tile(left, rows.shape[1], columns.shape[2], pieces)
             torch.bmm(rows, columns, out=block)
-            self._gram(cut, out, pairs)
+            if wide is not block:
+                wide.copy_(block)
+            self._gram(pairs, out)
         return _joined([part.sum((0, 1), dtype=torch.float64) for part in found])
 
     def _tile(self, like: Tensor, height: int, width: int, pieces: int) -> tuple[Tensor, Tensor, Pairs]:
-        """A block for one tile of all samples' gradients, its pieces, and those in pairs."""
+        """A block for one tile of all samples' gradients, one in the precision of the products, and its pairs."""
         key = (like.dtype, len(like), height, width, pieces)
         if key not in self._tiles:
-            block = self._take("tile", like, (len(like), height, width))
-            cut = _cut(block.flatten(1), pieces)
-            self._tiles[key] = block, cut, _pairs(cut)
+            shape = (len(like), height, width)
+            block = wide = self._take("tile", like, shape)
+            if self.dtype not in (None, like.dtype):
+                wide = self._take("wide", like, shape, self.dtype)
+            self._tiles[key] = block, wide, _pairs(_cut(wide.flatten(1), pieces), upper_rows(len(like)))
         return self._tiles[key]
 
     def _found(self, like: Tensor, tiles: int, pieces: int) -> list[Tensor]:
@@ -175,7 +180,7 @@ class Gram:
             for part in columns:
                 block = self._take("tile", left, (cores * n, height, part.shape[2]))
                 torch.bmm(rows, part, out=block)
-                self._gram(block.view(cores, n, -1), next(products))
+                self._gram(_pairs(self._wide(block.view(cores, n, -1)), upper_rows(n)), next(products))
         return _joined([part.sum((0, 1), dtype=torch.float64) for part in found])
 
     def _copies(self, key: int, part: Tensor, cores: int) -> Tensor:
@@ -226,9 +231,9 @@ def _cut(rows: Tensor, pieces: int) -> Tensor:
     return rows.reshape(n, pieces, size // pieces).transpose(0, 1)
 
 
-def _pairs(pieces: Tensor, whole: bool = False) -> Pairs:
+def _pairs(pieces: Tensor, upper: int) -> Pairs:
     """Factors of the products that make up the product of each piece (pieces, N, E) with itself."""
-    turned, upper = pieces.transpose(1, 2), 0 if whole else upper_rows(pieces.shape[1])
+    turned = pieces.transpose(1, 2)
     if not upper:
         return [(pieces, turned)]
     return [(pieces[:, :upper], turned), (pieces[:, upper:], turned[:, :, upper:])]
